@@ -1,0 +1,127 @@
+"""Files that are either whole or absent: write beside, flush, rename; manifests come last."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from distilvox.errors import UserError
+
+
+@contextmanager
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's complaints about writing `path` into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk is full: {path} was not written, what stood there before is untouched",
+                remedy="free some space, then run the same command again with --resume where it exists",
+                exit_code=1,
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(
+                f"no permission to write {path}",
+                got=error.strerror,
+                remedy="choose another output path, or change its permissions",
+                exit_code=1,
+            ) from error
+        raise
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; renamed onto `path` if the block succeeds.
+
+    A reader sees the old file or the new one, never a part. On any error the temporary file goes.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """JSON with sorted, indented keys; NaN and infinity are refused, as JSON has none."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str, *, noun: str, remedy: str | None = None) -> Any:
+    """Reads JSON; a missing or broken file is a `UserError` that calls the file a `noun`."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no {noun} here: {path} does not exist", remedy=remedy) from None
+    except NotADirectoryError:
+        raise UserError(f"no {noun} here: {path.parent} is a file", remedy=remedy) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"this {noun} is damaged: {path}", got=str(error), remedy=remedy) from None
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yields `<path>.partial`, an empty folder; renamed to `path` if the block succeeds.
+
+    An existing `path` is replaced only then. On any error the partial folder goes.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    with explain_disk_errors(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Renames folder `new` onto `path`; what stood there steps aside first and goes last.
+
+    A kill between the two renames leaves `<path>.old`, which `recover_folder` puts back.
+    """
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Puts `<path>.old` back if a kill struck between the two renames of `replace_folder`."""
+    old = path.with_name(path.name + ".old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+
+
+def sha256_file(path: Path | str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
