@@ -1,0 +1,17 @@
+"""Teachers: frozen models with `embed`, their heads over the training speakers, cache and pre-flight.
+
+base       Teacher, TeacherHead, the id of a set of weights
+ge2e       `ge2e:` the LSTM encoder of the Resemblyzer package
+run        `run:FOLDER` a model trained by distilvox
+table      URI → teacher
+heads      class centres over the training speakers: own rows by name, else fitted, else means
+cache      embeddings of views on disk, float16, resumable
+preflight  is this teacher worth learning from, and do its labels fit?
+"""
+
+from __future__ import annotations
+
+from distilvox.teachers.base import Teacher, TeacherHead
+from distilvox.teachers.table import load
+
+__all__ = ["Teacher", "TeacherHead", "load"]

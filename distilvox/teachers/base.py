@@ -1,0 +1,99 @@
+"""What every teacher is: frozen, waveform in, embedding out, with an id and perhaps class centres."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from distilvox.errors import require
+
+
+@dataclass(frozen=True)
+class TeacherHead:
+    """The teacher's own class centres, each row with the name of its speaker.
+
+    Args:
+        weight: [C_t, D_t], one row a speaker, of any length.
+        names: C_t speaker names in row order, all different.
+    """
+
+    weight: Float[Tensor, "C D"]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.names) == self.weight.shape[0],
+            "the teacher's head needs one speaker name a row",
+            got=f"{self.weight.shape[0]} rows, {len(self.names)} names",
+        )
+        twice = [name for name, count in Counter(self.names).items() if count > 1]
+        require(not twice, "the teacher's head names a speaker twice", got=", ".join(twice[:5]))
+
+
+class Teacher(nn.Module, ABC):
+    """A frozen speaker encoder. Subclasses implement `forward`; callers use `embed`.
+
+    Attributes:
+        uri: what it was loaded from.
+        id: 16 hex digits over its weights and its recipe; a cache built with another id is stale.
+        sample_rate: samples a second that `embed` expects.
+        embedding_dim: D_t.
+    """
+
+    def __init__(self, *, uri: str, id: str, sample_rate: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.uri = uri
+        self.id = id
+        self.sample_rate = sample_rate
+        self.embedding_dim = embedding_dim
+
+    @abstractmethod
+    def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
+        """Embeds waveforms in about [-1, 1], all of one length."""
+
+    @abstractmethod
+    def head(self) -> TeacherHead | None:
+        """The teacher's own class centres, or None where it has none."""
+
+    def embed(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
+        """Embeds without a graph: float32 out, whatever the teacher computes in.
+
+        Args:
+            waves: [B, N] in about [-1, 1] at `sample_rate`, all of one length.
+
+        Returns:
+            [B, D_t] float32, not normalised necessarily; it can enter a loss (no inference tensor).
+        """
+        with torch.no_grad():
+            return self.forward(waves).float()
+
+    def train(self, mode: bool = True) -> Teacher:
+        """A teacher never trains: it stays in evaluation mode whatever is asked."""
+        return super().train(False)
+
+
+def freeze(teacher: Teacher, device: torch.device | str) -> Teacher:
+    """Moves a freshly loaded teacher to its device, evaluation mode, no gradients."""
+    return teacher.to(device).requires_grad_(False).eval()
+
+
+def weights_id(tensors: Mapping[str, Tensor], recipe: str = "") -> str:
+    """16 hex digits over names, shapes, dtypes and bytes of the weights, and the recipe around them.
+
+    Args:
+        tensors: the state, any order.
+        recipe: what else decides the embedding (front end, windows), in one string.
+    """
+    digest = hashlib.sha256(recipe.encode())
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

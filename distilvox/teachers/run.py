@@ -1,0 +1,54 @@
+"""`run:FOLDER`: a model trained by distilvox teaches the next one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distilvox.errors import require
+from distilvox.models import Student
+from distilvox.teachers.base import Teacher, TeacherHead, weights_id
+from distilvox.train.runfolder import load_student
+
+
+class RunTeacher(Teacher):
+    """A trained student as a teacher, with its class centres and their speakers' names."""
+
+    def __init__(
+        self,
+        student: Student,
+        weight: Float[Tensor, "C D"],
+        names: tuple[str, ...],
+        *,
+        uri: str,
+        sample_rate: int,
+    ) -> None:
+        super().__init__(
+            uri=uri,
+            id=weights_id(student.state_dict(), recipe=f"run {student.name} {student.config}"),
+            sample_rate=sample_rate,
+            embedding_dim=student.embedding_dim,
+        )
+        self.student = student
+        self.register_buffer("centres", weight)
+        self.names = names
+
+    def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
+        return self.student(waves)
+
+    def head(self) -> TeacherHead:
+        return TeacherHead(self.get_buffer("centres"), self.names)
+
+
+def load(rest: str) -> Teacher:
+    """Loads `run:FOLDER`.
+
+    Errors:
+        UserError if the folder is no run folder, is damaged, or its tensors do not fit.
+    """
+    require(rest != "", "a run teacher needs its folder", got="run:", allowed="run:FOLDER")
+    student, _, weight, names = load_student(Path(rest), torch.device("cpu"))
+    return RunTeacher(student, weight, names, uri=f"run:{rest}", sample_rate=16_000)

@@ -1,0 +1,138 @@
+"""Reading a run folder: `config.json` says what was trained, `model.safetensors` holds the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from distilvox import models
+from distilvox.errors import UserError, require
+from distilvox.files import read_json
+from distilvox.models import Student
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+VERSION = 1
+REMEDY = "give a folder written by `distilvox train` or `distilvox distil`"
+
+
+class LoadedRun(NamedTuple):
+    """A trained model: the student (evaluation mode), the run's configuration, the class centres.
+
+    `head` is [C, D] float32 and `names` its C speakers in row order.
+    """
+
+    student: Student
+    config: dict[str, Any]
+    head: Tensor
+    names: tuple[str, ...]
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """Reads and checks `config.json`: the version, the model's name and options, the speakers.
+
+    Errors:
+        UserError if it is missing, damaged, of another version, or lacks a field that loading needs.
+    """
+    path = Path(folder) / CONFIG
+    config = read_json(path, noun="run folder", remedy=REMEDY)
+    require(isinstance(config, dict), f"this run folder is damaged: {path} holds no table", remedy=REMEDY)
+    require(
+        config.get("version") == VERSION,
+        f"{path} was written by another version",
+        got=config.get("version"),
+        allowed=str(VERSION),
+    )
+    model, speakers = config.get("model"), config.get("speakers")
+    well_made = isinstance(model, dict) and isinstance(model.get("name"), str)
+    require(
+        well_made and isinstance(model.get("config"), dict),
+        f"{path} does not say which model was trained",
+        got=model,
+        allowed='"model": {"name": …, "config": {…}}',
+    )
+    require(
+        isinstance(speakers, list) and bool(speakers) and all(isinstance(name, str) for name in speakers),
+        f"{path} does not list the training speakers",
+        allowed='"speakers": [names in the order of the head\'s rows]',
+    )
+    require(len(set(speakers)) == len(speakers), f"{path} lists a speaker twice")
+    return config
+
+
+def read_weights(folder: Path | str) -> dict[str, Tensor]:
+    """Reads every tensor of `model.safetensors`, on the CPU."""
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise UserError(
+            f"no weights here: {path} does not exist",
+            remedy="let the training reach its first checkpoint, or resume it",
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"these weights are damaged: {path}", got=str(error), remedy=REMEDY) from None
+
+
+def match_tensors(
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    *,
+    where: Path | str,
+    optional: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
+    """The wanted tensors out of the found ones, or an error that names each that does not fit.
+
+    Args:
+        found: what the file holds.
+        wanted: what the model has, for the names and shapes.
+        where: the file, for the message.
+        optional: names that the file may hold beside them; left out of the result.
+
+    Errors:
+        UserError naming missing, unexpected, misshapen and non-finite tensors.
+    """
+    problems = [f"{name} is missing" for name in wanted if name not in found]
+    problems += [f"{name} is unexpected" for name in found if name not in wanted and name not in optional]
+    for name in wanted.keys() & found.keys():
+        got, expected = tuple(found[name].shape), tuple(wanted[name].shape)
+        if got != expected:
+            problems.append(f"{name} has shape {list(got)}, expected {list(expected)}")
+        elif found[name].is_floating_point() and not bool(torch.isfinite(found[name]).all()):
+            problems.append(f"{name} holds NaN or infinity")
+    if problems:
+        shown = sorted(problems)[:6] + ([f"and {len(problems) - 6} more"] if len(problems) > 6 else [])
+        raise UserError(f"the weights in {where} do not fit the model", got="; ".join(shown))
+    return {name: found[name] for name in wanted}
+
+
+def load_student(folder: Path | str, device: torch.device | str = "cpu") -> LoadedRun:
+    """Loads the student of a run folder and its class centres.
+
+    Args:
+        folder: a run folder (`config.json`, `model.safetensors`).
+        device: where the student and the head go.
+
+    Returns:
+        student in evaluation mode, config, head [C, D] float32, speaker names; a tuple of four.
+
+    Errors:
+        UserError if the folder is none of ours, damaged, or its tensors do not fit its configuration.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    found = read_weights(folder)
+    student = models.build(config["model"]["name"], **config["model"]["config"])
+    names = tuple(config["speakers"])
+    wanted = {f"student.{name}": value for name, value in student.state_dict().items()}
+    wanted["head.weight"] = torch.empty(len(names), student.embedding_dim)
+    fitting = match_tensors(found, wanted, where=folder / WEIGHTS, optional=("projection.weight",))
+    head = fitting.pop("head.weight").float().to(device)
+    student.load_state_dict({name.removeprefix("student."): value for name, value in fitting.items()})
+    return LoadedRun(student.to(device).eval(), config, head, names)
