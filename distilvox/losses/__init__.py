@@ -1,0 +1,24 @@
+"""Losses: pure functions of tensors that return [B], and the objective that adds them up.
+
+margin     aam: AAM-softmax logits from cosines; cross_entropy
+kd         target_kd, non_target_kd and label_kd: label-level distillation, in parts and whole
+embedding  cosine and mse: embedding-level distillation
+objective  Objective and ObjectiveConfig: the weighted total and its named parts
+checks     what the losses check at their door, and their precision
+"""
+
+from distilvox.losses.embedding import cosine, mse
+from distilvox.losses.kd import label_kd, non_target_kd, target_kd
+from distilvox.losses.margin import aam
+from distilvox.losses.objective import Objective, ObjectiveConfig
+
+__all__ = [
+    "Objective",
+    "ObjectiveConfig",
+    "aam",
+    "cosine",
+    "label_kd",
+    "mse",
+    "non_target_kd",
+    "target_kd",
+]
