@@ -1,0 +1,193 @@
+"""Draws applied to a batch, on the device that trains: speed, then room, then noise, then gain.
+
+Each step touches only the rows that have it. Nothing is clipped: what follows is float.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+import torch
+from jaxtyping import Float, Float32, Float64, Int16, Int64
+from torch import Tensor
+
+from distilvox.errors import require
+from distilvox.views.bank import Bank
+from distilvox.views.draws import Draws
+
+ZERO_CROSSINGS = 20  # of the windowed sinc, each side: with the window below, −60 dB and a 6 % wide slope
+KAISER_BETA = 6.0
+SILENCE = 1e-12  # mean power (−120 dB) below which a stretch of noise counts as silent
+
+
+@dataclass(frozen=True)
+class DeviceBank:
+    """A bank laid out on a device for views of N samples.
+
+    Args:
+        noise: all noises end to end, each continued by N samples of its own beginning.
+        offsets: where each noise begins in `noise`.
+        lengths: their own lengths.
+        rooms: responses, zero-padded to one length.
+        samples: N.
+        sample_rate: Hz.
+    """
+
+    noise: Float32[Tensor, " S"]
+    offsets: Int64[np.ndarray, " I"]
+    lengths: Int64[np.ndarray, " I"]
+    rooms: Float32[Tensor, "R L"]
+    samples: int
+    sample_rate: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.rooms.device
+
+    @classmethod
+    def place(cls, bank: Bank, samples: int, device: torch.device | str = "cpu") -> DeviceBank:
+        """Copies the bank to the device, once for a whole training."""
+        lengths = np.array([noise.size for noise in bank.noises], np.int64)
+        offsets = np.cumsum(lengths + samples) - (lengths + samples)
+        looped = [np.resize(noise, noise.size + samples) for noise in bank.noises]
+        rooms = np.zeros((len(bank.rooms), max((room.size for room in bank.rooms), default=1)), np.float32)
+        for row, room in zip(rooms, bank.rooms, strict=True):
+            row[: room.size] = room
+        noise = np.concatenate([np.zeros(0, np.float32), *looped])
+        return cls(
+            torch.from_numpy(noise).to(device),
+            offsets.astype(np.int64),
+            lengths,
+            torch.from_numpy(rooms).to(device),
+            samples,
+            bank.sample_rate,
+        )
+
+
+@lru_cache(maxsize=64)
+def speed_kernel(speed: float) -> tuple[Float32[np.ndarray, "K M"], int, int]:
+    """The band-limited interpolator of a speed, as a matrix: K input samples → M output samples.
+
+    The speed is taken as the nearest fraction p/q with q ≤ 100 (0.9 = 9/10). Of the outputs, each q
+    lie on p inputs, so one small matrix, moved p·g inputs at a time, makes q·g outputs at a time. The
+    filter is a Kaiser-windowed sinc whose slope ends at the lower of both Nyquist frequencies.
+
+    Returns:
+        the matrix, the step in input samples, and how many zeros stand before the first input.
+    """
+    ratio = Fraction(speed).limit_denominator(100)
+    blocks = max(1, round(40 / ratio.denominator))
+    outputs, step = ratio.denominator * blocks, ratio.numerator * blocks
+    cutoff = min(1.0, 1.0 / float(ratio)) * (1 - 1.2 / ZERO_CROSSINGS)
+    reach = math.ceil(ZERO_CROSSINGS / cutoff)
+    centres = np.arange(outputs) * float(ratio)
+    inputs = np.arange(-reach, math.floor(centres[-1]) + reach + 2)
+    kernel = interpolator(inputs[:, None] - centres[None, :], cutoff)
+    return kernel.astype(np.float32), step, reach
+
+
+def interpolator(offsets: Float64[np.ndarray, "*S"], cutoff: float) -> Float64[np.ndarray, "*S"]:
+    """h(t) at offsets t in input samples: a sinc low-pass at `cutoff` (1 = input Nyquist), Kaiser window."""
+    reach = ZERO_CROSSINGS / cutoff
+    inside = np.clip(1 - (offsets / reach) ** 2, 0, None)
+    window = np.where(inside > 0, np.i0(KAISER_BETA * np.sqrt(inside)) / np.i0(KAISER_BETA), 0.0)
+    return cutoff * np.sinc(cutoff * offsets) * window
+
+
+def change_speed(waves: Float[Tensor, "B L"], speed: float, samples: int) -> Float[Tensor, "B N"]:
+    """Resamples so that it plays `speed` times as fast (and as high); exactly the input at speed 1.
+
+    The outside of the crop counts as silence. Needs full float32 products: keep TF32 off.
+    """
+    if speed == 1.0:
+        return torch.nn.functional.pad(waves, (0, samples - waves.shape[1]))
+    kernel, step, reach = speed_kernel(speed)
+    frames = -(-samples * step // (kernel.shape[1] * step)) if samples else 0
+    needed = (frames - 1) * step + kernel.shape[0]
+    padded = torch.nn.functional.pad(waves, (reach, needed - reach - waves.shape[1]))
+    with torch.autocast(waves.device.type, enabled=False):
+        out = padded.unfold(1, kernel.shape[0], step) @ torch.from_numpy(kernel).to(waves)
+    return out.flatten(1)[:, :samples]
+
+
+def add_room(
+    waves: Float32[Tensor, "B N"], responses: Float32[Tensor, "R L"], which: Int64[np.ndarray, " B"]
+) -> Float32[Tensor, "B N"]:
+    """Convolves each row with its response and keeps the first N samples: the direct path is not delayed."""
+    used, position = np.unique(which, return_inverse=True)
+    size = scipy.fft.next_fast_len(waves.shape[1] + responses.shape[1] - 1, real=True)
+    spectra = torch.fft.rfft(responses[torch.from_numpy(used).to(waves.device)], n=size)
+    product = torch.fft.rfft(waves, n=size) * spectra[torch.from_numpy(position).to(waves.device)]
+    return torch.fft.irfft(product, n=size)[:, : waves.shape[1]]
+
+
+def add_noise(
+    waves: Float32[Tensor, "B N"], noise: Float32[Tensor, "B N"], snr_db: Float64[np.ndarray, " B"]
+) -> Float32[Tensor, "B N"]:
+    """Adds noise so that power(speech) / power(noise), over the row, is the SNR asked for.
+
+    Silent noise (below −120 dB) adds nothing, and silent speech stays silent.
+    """
+    speech_power = waves.square().mean(1)
+    noise_power = noise.square().mean(1)
+    wanted = torch.from_numpy((10.0 ** (-snr_db / 10)).astype(np.float32)).to(waves.device)
+    scale = (speech_power * wanted / noise_power.clamp_min(SILENCE)).sqrt() * (noise_power > SILENCE)
+    return torch.addcmul(waves, noise, scale[:, None])
+
+
+def _stretches(bank: DeviceBank, rows: np.ndarray, draws: Draws) -> Float32[Tensor, "R N"]:
+    """N samples of each row's noise from its drawn start, running on from its end to its beginning."""
+    noise = draws.noise[rows]
+    begin = bank.offsets[noise] + (draws.noise_start[rows] * bank.lengths[noise]).astype(np.int64)
+    return bank.noise.unfold(0, bank.samples, 1).index_select(0, torch.from_numpy(begin).to(bank.device))
+
+
+def augment(
+    crops: Sequence[Int16[np.ndarray, " _"]], draws: Draws, bank: DeviceBank
+) -> Float32[Tensor, "B N"]:
+    """Applies draws to the B crops that they asked for, on the bank's device.
+
+    Args:
+        crops: int16, each of its `draws.length`.
+        draws: of the same B views.
+        bank: placed on the device for N samples; the draws' noises and rooms point into it.
+
+    Returns:
+        waves, about −1 … 1 before gain; on the CPU the same batch gives the same bits.
+
+    Raises:
+        UserError: crops and draws do not belong together.
+    """
+    require(
+        [crop.size for crop in crops] == draws.length.tolist(),
+        "the crops are not those that were drawn",
+        allowed="one crop for each draw, of the drawn length",
+    )
+    with torch.no_grad():
+        waves = torch.empty(len(crops), bank.samples, device=bank.device)
+        for speed in np.unique(draws.speed):
+            rows = np.flatnonzero(draws.speed == speed)
+            group = torch.from_numpy(np.stack([crops[row] for row in rows.tolist()])).to(bank.device)
+            at_speed = change_speed(group.float() / 32768, float(speed), bank.samples)
+            waves[torch.from_numpy(rows).to(bank.device)] = at_speed
+
+        rows = np.flatnonzero(draws.room >= 0)
+        if rows.size:
+            index = torch.from_numpy(rows).to(bank.device)
+            waves[index] = add_room(waves[index], bank.rooms, draws.room[rows])
+
+        rows = np.flatnonzero(draws.noise >= 0)
+        if rows.size:
+            index = torch.from_numpy(rows).to(bank.device)
+            waves[index] = add_noise(waves[index], _stretches(bank, rows, draws), draws.snr_db[rows])
+
+        if draws.gain_db.any():
+            gain = torch.from_numpy((10.0 ** (draws.gain_db / 20)).astype(np.float32)).to(bank.device)
+            waves *= gain[:, None]
+        return waves

@@ -1,0 +1,229 @@
+"""Batches of views: the order of an epoch, the slice of a rank, prepared a few ahead of their use.
+
+A position is the number of a step and nothing else: starting at any step gives the batches that an
+uninterrupted run would have seen there.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int16, Int64
+from torch import Tensor
+
+from distilvox.errors import UserError, require
+from distilvox.views.augment import DeviceBank, augment
+from distilvox.views.bank import Bank
+from distilvox.views.draws import ORDER, ViewConfig, draw, hash64, view_labels
+
+PREFETCH = 3
+
+
+@runtime_checkable
+class Utterances(Protocol):
+    """What views need of a corpus of U utterances."""
+
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def speakers(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def samples(self) -> np.ndarray: ...
+    def __len__(self) -> int: ...
+    def address(self) -> np.ndarray: ...
+    def crop(self, index: int, start: int, length: int) -> np.ndarray: ...
+
+
+class Views(NamedTuple):
+    """A batch: waves on the device, labels among `view_speakers`, and whose views these are."""
+
+    waves: Float32[Tensor, "B N"]
+    labels: Int64[Tensor, " B"]
+    utterances: Int64[np.ndarray, " B"]
+
+
+class Batch(NamedTuple):
+    step: int
+    epoch: int
+    views: Views
+
+
+def read_crop(corpus: Utterances, index: int, start: int, length: int) -> Int16[np.ndarray, " L"]:
+    """Samples [start, start + length) of an utterance; past its end it begins again, as often as needed."""
+    samples = int(corpus.samples[index])
+    if start + length <= samples:
+        return corpus.crop(index, start, length)
+    return np.resize(np.roll(corpus.crop(index, 0, samples), -start), length)
+
+
+def make_views(
+    corpus: Utterances,
+    indices: Int64[np.ndarray, " B"],
+    view: int | Int64[np.ndarray, " B"],
+    config: ViewConfig,
+    bank: Bank | DeviceBank,
+    device: torch.device | str = "cpu",
+) -> Views:
+    """View `view` of each utterance in `indices`, drawn and applied.
+
+    A `Bank` is placed on `device` for this call; place it once (`DeviceBank.place`) for many calls.
+
+    Raises:
+        UserError: the bank has another sample rate, or was placed for views of another length.
+    """
+    samples = config.samples(corpus.sample_rate)
+    placed = bank if isinstance(bank, DeviceBank) else DeviceBank.place(bank, samples, device)
+    require(
+        placed.sample_rate == corpus.sample_rate and placed.samples == samples,
+        "the bank of noises does not suit these views",
+        got=f"{placed.sample_rate} Hz, {placed.samples} samples",
+        allowed=f"{corpus.sample_rate} Hz, {samples} samples",
+    )
+    draws = draw(
+        config,
+        corpus.address()[indices],
+        corpus.samples[indices],
+        view,
+        noises=len(placed.lengths),
+        rooms=placed.rooms.shape[0],
+        sample_rate=corpus.sample_rate,
+    )
+    places = zip(indices.tolist(), draws.start.tolist(), draws.length.tolist(), strict=True)
+    crops = [read_crop(corpus, index, start, length) for index, start, length in places]
+    labels = view_labels(config, corpus.labels[indices], draws, speakers=len(corpus.speakers))
+    waves = augment(crops, draws, placed)
+    return Views(waves, torch.from_numpy(labels).to(waves.device), indices)
+
+
+@lru_cache(maxsize=2)  # every step of an epoch asks for it, and a million keys take a while to sort
+def epoch_order(n: int, *, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
+    """The order of n utterances in an epoch: a permutation drawn from (seed, epoch) alone. Read-only."""
+    order = np.argsort(hash64(seed, ORDER, epoch, np.arange(n)), kind="stable").astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def whole_batch(n: int, batch_size: int, world_size: int = 1) -> int:
+    """The size of a batch over all ranks: `batch_size`, or what n utterances allow if they are fewer.
+
+    Raises:
+        UserError: the ranks cannot share it equally, or a rank would get fewer than 2 utterances.
+    """
+    require(
+        batch_size % world_size == 0,
+        "a batch cannot be shared equally by the processes",
+        got=f"batch size {batch_size}, {world_size} processes",
+        allowed=f"a batch size that is a multiple of {world_size}",
+    )
+    size = min(batch_size, n) // world_size * world_size
+    require(
+        size >= 2 * world_size,
+        "too few utterances for a batch",
+        got=f"{n} utterances, batch size {batch_size}, {world_size} process(es)",
+        allowed="at least 2 utterances a batch for each process",
+    )
+    return size
+
+
+def steps_per_epoch(n: int, batch_size: int, world_size: int = 1) -> int:
+    """Whole batches in an epoch, at least 1; the utterances left over come in another epoch's order."""
+    return n // whole_batch(n, batch_size, world_size)
+
+
+def step_indices(
+    n: int, step: int, *, seed: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Int64[np.ndarray, " B"]:
+    """The utterances of one rank at one step; those of all ranks, in turn, are one rank's alone."""
+    size = whole_batch(n, batch_size, world_size)
+    epoch, place = divmod(step, n // size)
+    batch = epoch_order(n, seed=seed, epoch=epoch)[place * size : (place + 1) * size]
+    return np.split(batch, world_size)[rank]
+
+
+def batches(
+    corpus: Utterances,
+    config: ViewConfig,
+    bank: Bank,
+    *,
+    start: int,
+    stop: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device | str = "cpu",
+    view_of: Callable[[int], int] = int,
+) -> Generator[Batch, None, None]:
+    """Yields (step, epoch, views) for steps start … stop − 1, made ahead in one background thread.
+
+    Args:
+        batch_size: utterances a step over all ranks together.
+        view_of: epoch → the view shown in it; the epoch itself by default, `lambda e: e % V` for
+            a teacher's cache of V views.
+
+    Raises:
+        UserError: at the call, if the batch, the ranks or the bank do not fit. What fails in the
+            thread is raised where the batch is awaited, with the thread's traceback.
+    """
+    require(0 <= rank < world_size, "bad rank", got=rank, allowed=f"0 to {world_size - 1}")
+    require(start >= 0, "bad first step", got=start, allowed="0 and above")
+    per_epoch = steps_per_epoch(len(corpus), batch_size, world_size)
+    if bank.sample_rate != corpus.sample_rate:
+        raise UserError("corpus and noises differ in sample rate", got=(corpus.sample_rate, bank.sample_rate))
+
+    def produce() -> Iterator[Batch]:
+        placed = DeviceBank.place(bank, config.samples(corpus.sample_rate), device)
+        for step in range(start, stop):
+            indices = step_indices(
+                len(corpus),
+                step,
+                seed=config.seed,
+                batch_size=batch_size,
+                rank=rank,
+                world_size=world_size,
+            )
+            epoch = step // per_epoch
+            yield Batch(step, epoch, make_views(corpus, indices, view_of(epoch), config, placed))
+
+    return _ahead(produce)
+
+
+def _ahead(produce: Callable[[], Iterator[Batch]]) -> Generator[Batch, None, None]:
+    """Runs an iterator a few items ahead in a thread, which ends with the generator, however that ends."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCH)
+    closed = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not closed.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in produce():
+                put(item)
+                if closed.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name="distilvox-views", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+        thread.join()
