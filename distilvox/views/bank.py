@@ -68,7 +68,7 @@ def _read_folder(folder: Path, noun: str, sample_rate: int) -> list[Float32[np.n
         raise UserError(f"no folder of {noun} here", got=folder, remedy="give a folder of audio files")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
     require(len(paths) > 0, f"no audio in this folder of {noun}", got=folder, allowed=" ".join(EXTENSIONS))
-    return [read_audio(path, sample_rate=sample_rate, min_seconds=0.0) for path in paths]
+    return [read_audio(path, sample_rate=sample_rate, min_seconds=0.0, allow_silence=True) for path in paths]
 
 
 def load_bank(

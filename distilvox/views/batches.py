@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float32, Int16, Int64
 from torch import Tensor
 
-from distilvox.errors import UserError, require
+from distilvox.errors import require
 from distilvox.views.augment import DeviceBank, augment
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ORDER, ViewConfig, draw, hash64, view_labels
@@ -43,7 +43,7 @@ class Utterances(Protocol):
 
 
 class Views(NamedTuple):
-    """A batch: waves on the device, labels among `view_speakers`, and whose views these are."""
+    """A batch: waves on the device, labels among `view_speakers` there too, and whose views these are."""
 
     waves: Float32[Tensor, "B N"]
     labels: Int64[Tensor, " B"]
@@ -81,12 +81,7 @@ def make_views(
     """
     samples = config.samples(corpus.sample_rate)
     placed = bank if isinstance(bank, DeviceBank) else DeviceBank.place(bank, samples, device)
-    require(
-        placed.sample_rate == corpus.sample_rate and placed.samples == samples,
-        "the bank of noises does not suit these views",
-        got=f"{placed.sample_rate} Hz, {placed.samples} samples",
-        allowed=f"{corpus.sample_rate} Hz, {samples} samples",
-    )
+    _suits(placed, corpus, config)
     draws = draw(
         config,
         corpus.address()[indices],
@@ -101,6 +96,16 @@ def make_views(
     labels = view_labels(config, corpus.labels[indices], draws, speakers=len(corpus.speakers))
     waves = augment(crops, draws, placed)
     return Views(waves, torch.from_numpy(labels).to(waves.device), indices)
+
+
+def _suits(bank: DeviceBank, corpus: Utterances, config: ViewConfig) -> None:
+    samples = config.samples(corpus.sample_rate)
+    require(
+        bank.sample_rate == corpus.sample_rate and bank.samples == samples,
+        "the bank of noises does not suit these views",
+        got=f"{bank.sample_rate} Hz, {bank.samples} samples",
+        allowed=f"{corpus.sample_rate} Hz, {samples} samples",
+    )
 
 
 @lru_cache(maxsize=2)  # every step of an epoch asks for it, and a million keys take a while to sort
@@ -153,18 +158,21 @@ def batches(
     config: ViewConfig,
     bank: Bank,
     *,
-    start: int,
-    stop: int,
+    epochs: int,
     batch_size: int,
+    seed: int = 0,
+    start_step: int = 0,
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | str = "cpu",
     view_of: Callable[[int], int] = int,
 ) -> Generator[Batch, None, None]:
-    """Yields (step, epoch, views) for steps start … stop − 1, made ahead in one background thread.
+    """Yields (step, epoch, views) from `start_step` to the end of the last epoch, made ahead in one thread.
 
     Args:
+        epochs: passes over the corpus, counted from step 0.
         batch_size: utterances a step over all ranks together.
+        seed: of the epochs' orders; the views have their own, `config.seed`.
         view_of: epoch → the view shown in it; the epoch itself by default, `lambda e: e % V` for
             a teacher's cache of V views.
 
@@ -173,21 +181,15 @@ def batches(
             thread is raised where the batch is awaited, with the thread's traceback.
     """
     require(0 <= rank < world_size, "bad rank", got=rank, allowed=f"0 to {world_size - 1}")
-    require(start >= 0, "bad first step", got=start, allowed="0 and above")
+    require(start_step >= 0, "bad first step", got=start_step, allowed="0 and above")
     per_epoch = steps_per_epoch(len(corpus), batch_size, world_size)
-    if bank.sample_rate != corpus.sample_rate:
-        raise UserError("corpus and noises differ in sample rate", got=(corpus.sample_rate, bank.sample_rate))
+    placed = DeviceBank.place(bank, config.samples(corpus.sample_rate), device)
+    _suits(placed, corpus, config)
 
     def produce() -> Iterator[Batch]:
-        placed = DeviceBank.place(bank, config.samples(corpus.sample_rate), device)
-        for step in range(start, stop):
+        for step in range(start_step, epochs * per_epoch):
             indices = step_indices(
-                len(corpus),
-                step,
-                seed=config.seed,
-                batch_size=batch_size,
-                rank=rank,
-                world_size=world_size,
+                len(corpus), step, seed=seed, batch_size=batch_size, rank=rank, world_size=world_size
             )
             epoch = step // per_epoch
             yield Batch(step, epoch, make_views(corpus, indices, view_of(epoch), config, placed))
