@@ -1,0 +1,9 @@
+"""From embeddings to honest numbers, in flow order.
+
+embed       whole utterances to embeddings, in batches of one length
+score       embeddings to trial scores
+metrics     DET curve, equal error rate, minimum detection cost
+confidence  intervals over speakers and training seeds
+calibrate   thresholds for a false-accept rate, likelihood ratios
+evaluate    one trial list, one record
+"""

@@ -1,0 +1,93 @@
+"""A trial list bound to the corpus that holds its utterances: whatever embeds speech is judged by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distilvox.corpus.store import Corpus
+from distilvox.corpus.trials import Trials, read_trials, resolve
+from distilvox.errors import UserError
+from distilvox.evaluation.embed import embed_corpus
+from distilvox.evaluation.evaluate import Evaluation, evaluate
+from distilvox.evaluation.metrics import eer
+from distilvox.evaluation.score import cosine_scores
+from distilvox.files import atomic_file, write_json
+
+
+class Judge:
+    """Dev or test trials, resolved once against their corpus.
+
+    Attributes:
+        rows: [U] index into the corpus of each of the trials' utterances.
+        speakers: [U] speaker name of each.
+        enrol_speaker, test_speaker: [n] speaker name of both sides of each trial.
+
+    Raises:
+        UserError: the corpus lacks an utterance of the list (names it).
+    """
+
+    def __init__(self, corpus: Corpus, trials: Trials) -> None:
+        self.corpus = corpus
+        self.trials = trials
+        self.rows = resolve(trials, corpus)
+        self.speakers = np.asarray(corpus.speakers)[corpus.labels[self.rows]]
+        self.enrol_speaker = self.speakers[trials.enrol]
+        self.test_speaker = self.speakers[trials.test]
+
+    @classmethod
+    def open(cls, corpus: Path | Corpus, trials: Path) -> Judge:
+        return cls(corpus if isinstance(corpus, Corpus) else Corpus.open(corpus), read_trials(trials))
+
+    def refuse_training_speakers(self, names: list[str]) -> None:
+        """Raises a UserError if a speaker of the trials is also trained on: EER would flatter."""
+        both = sorted(set(self.speakers.tolist()) & set(names))
+        if both:
+            raise UserError(
+                f"{len(both)} speakers of {self.trials.name} are also in the training corpus: its EER would flatter",
+                got=", ".join(both[:5]),
+                remedy="take other trials, or --force if they are other people under the same names",
+            )
+
+    def embed(
+        self,
+        embed: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Whole-utterance embeddings [U, D] of the trials' utterances, in their order."""
+        return embed_corpus(embed, self.corpus, self.rows, device=device, progress=progress)
+
+    def judge(
+        self, embeddings: np.ndarray, *, centre: np.ndarray | None = None, replicates: int = 1000
+    ) -> Evaluation:
+        """EER, minDCF and their interval for the embeddings that `embed` returned."""
+        return evaluate(embeddings, self.trials, self.speakers, centre=centre, replicates=replicates)
+
+    def eer(self, embeddings: np.ndarray) -> float:
+        """The EER alone, raw cosine, without an interval: for a look during training."""
+        return eer(cosine_scores(embeddings, self.trials.enrol, self.trials.test), self.trials.labels)
+
+
+EVALUATION = "evaluation.json"
+SCORES = "scores.npz"
+
+
+def save_evaluation(folder: Path, evaluation: Evaluation, judge: Judge, embeddings: np.ndarray) -> None:
+    """Writes `scores.npz` (scores and embeddings, for paired tests and the report), then `evaluation.json`."""
+    with atomic_file(folder / SCORES) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(
+            file,
+            scores=evaluation.scores.astype(np.float32),
+            labels=judge.trials.labels,
+            enrol=judge.trials.enrol,
+            test=judge.trials.test,
+            speakers=judge.speakers,
+            embeddings=embeddings.astype(np.float32),
+        )
+    write_json(folder / EVALUATION, evaluation.to_json())
