@@ -71,6 +71,8 @@ class Teacher(nn.Module, ABC):
         Returns:
             [B, D_t] float32, not normalised necessarily; it can enter a loss (no inference tensor).
         """
+        if waves.shape[0] == 0:
+            return waves.new_zeros((0, self.embedding_dim), dtype=torch.float32)
         with torch.no_grad():
             return self.forward(waves).float()
 

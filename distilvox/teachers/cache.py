@@ -1,0 +1,264 @@
+"""Teacher embeddings of training views on disk: float16 [views, utterances, D_t], built once, resumable.
+
+Embeddings, not logits: exact logits are one product with the head away. The folder holds `key.json`
+(what the embeddings depend on), `embeddings.f16`, and `done.u8` (one byte a view and block of 256
+utterances, set after the block's embeddings reached the disk: a kill at any moment costs one block).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from distilvox.errors import UserError, require
+from distilvox.files import explain_disk_errors, read_json, write_json
+from distilvox.teachers.base import Teacher
+from distilvox.teachers.live import LiveTeacher, Sees, Speech
+from distilvox.views.bank import Bank
+from distilvox.views.draws import ViewConfig
+
+BLOCK, SAMPLE = 256, 8
+TOLERANCE = 1e-3
+NOT_COMPARED = ("teacher_uri",)  # a teacher may move; its id may not change
+DATA, MARKS, KEY = "embeddings.f16", "done.u8", "key.json"
+REMEDY = "delete the cache folder and build it again"
+
+
+class TeacherCache:
+    """Complete cached embeddings. `TeacherCache.open_or_build` makes it.
+
+    Attributes:
+        folder: where it lies.
+        key: what it depends on.
+        views: how many views; `get` takes views in [0, views), training shows view `epoch % views`.
+        embedding_dim: D_t.
+    """
+
+    def __init__(self, folder: Path, key: dict[str, Any]) -> None:
+        require_complete(folder, key)
+        self.folder = folder
+        self.key = key
+        self.views: int = key["views"]
+        self.embedding_dim: int = key["embedding_dim"]
+        self._shape = (self.views, int(key["utterances"]), self.embedding_dim)
+        self._map = np.memmap(folder / DATA, dtype=np.float16, mode="r", shape=self._shape)
+
+    @classmethod
+    def open_or_build(
+        cls,
+        folder: Path | str,
+        teacher: Teacher,
+        corpus: Speech,
+        *,
+        view_config: ViewConfig,
+        bank: Bank,
+        views: int,
+        sees: Sees = "view",
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        barrier: Callable[[], None] | None = None,
+    ) -> TeacherCache:
+        """Opens the cache in `folder`, building what is missing of it, and checks it against the teacher.
+
+        Args:
+            folder: made if absent; an unfinished cache in it is continued.
+            views: how many views, at least 1; exactly 1 where the teacher sees the whole utterance.
+            progress: called with (embeddings done, embeddings in all) of this process's part.
+            rank, world_size: this process builds every `world_size`-th block from `rank`.
+            barrier: waits for all processes; needed where `world_size` > 1.
+
+        Errors:
+            UserError if the folder holds a cache of something else (it names what changed), is damaged,
+            or disagrees with the live teacher on a sample; if the disk is full (what is done stays).
+        """
+        live = LiveTeacher(teacher, corpus, view_config, bank, sees, device)
+        folder = Path(folder)
+        require(views >= 1, "a teacher cache needs views", got=views, allowed="1 and above")
+        require(
+            sees == "view" or views == 1,
+            "whole clean utterances have one view only",
+            got=views,
+            allowed="views = 1 where the teacher sees the utterance",
+        )
+        require(
+            world_size == 1 or barrier is not None, "several processes build a cache: they need a barrier"
+        )
+        key = live.key(views)
+        check_key(folder, key)
+        wait = barrier or (lambda: None)
+        with explain_disk_errors(folder):
+            if rank == 0:
+                prepare(folder, key)
+            wait()
+            build(folder, live, key, progress=progress, rank=rank, world_size=world_size)
+        wait()
+        cache = cls(folder, key)
+        cache.verify(live)
+        return cache
+
+    def get(self, view: int | Int[np.ndarray, " B"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B D"]:
+        """Embeddings [B, D_t] float32 of the utterances `indices` in `view` (one, or one each)."""
+        return torch.from_numpy(np.asarray(self._map[view, indices], dtype=np.float32))
+
+    def all(self, view: int = 0) -> Float[Tensor, "U D"]:
+        """Every utterance's embedding in one view: what a head is fitted on."""
+        return torch.from_numpy(np.asarray(self._map[view], dtype=np.float32))
+
+    def verify(self, live: LiveTeacher) -> None:
+        """Compares utterances spread over the corpus, in the last view, with the teacher itself.
+
+        Errors:
+            UserError unless every 1 − cosine(cached, live) is below 1e-3.
+        """
+        rows = np.unique(np.linspace(0, self._shape[1] - 1, SAMPLE).astype(np.int64))
+        fresh, cached = live.embed(self.views - 1, rows), self.get(self.views - 1, rows)
+        errors = 1 - F.cosine_similarity(cached.double(), fresh.double(), dim=-1)
+        worst = int(torch.nan_to_num(errors, nan=2.0).argmax())
+        require(
+            bool((errors < TOLERANCE).all()),
+            f"the teacher cache in {self.folder} disagrees with the teacher on "
+            f"{live.corpus.utterances[int(rows[worst])]}",
+            got=f"1 - cosine = {float(errors[worst]):.2g}",
+            allowed=f"below {TOLERANCE:g}",
+            remedy=REMEDY,
+        )
+
+
+def check_key(folder: Path, key: dict[str, Any]) -> None:
+    """Refuses a folder whose cache was built from something else, naming each changed field: old → new."""
+    path = folder / KEY
+    if not path.exists():
+        return
+    old = read_json(path, noun="teacher cache", remedy=REMEDY)
+    require(isinstance(old, dict), f"this teacher cache is damaged: {path}", remedy=REMEDY)
+    changed = [
+        f"{name}: {old.get(name)} → {key.get(name)}"
+        for name in sorted(old.keys() | key.keys())
+        if old.get(name) != key.get(name) and name not in NOT_COMPARED
+    ]
+    require(
+        not changed,
+        f"the teacher cache in {folder} was built from something else",
+        got="; ".join(changed),
+        remedy="give another cache folder, or delete this one",
+    )
+
+
+def prepare(folder: Path, key: dict[str, Any]) -> None:
+    """An empty cache of the right size, its key last: a folder with a key has valid marks."""
+    if (folder / KEY).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, size in zip((DATA, MARKS), sizes(key), strict=True):
+        with open(folder / name, "wb") as file:
+            file.truncate(size)
+    write_json(folder / KEY, key)
+
+
+def sizes(key: dict[str, Any]) -> tuple[int, int]:
+    """Bytes of the embeddings and of the marks."""
+    views, utterances = key["views"], key["utterances"]
+    return views * utterances * key["embedding_dim"] * 2, views * -(-utterances // BLOCK)
+
+
+@contextmanager
+def descriptor(path: Path, size: int, flags: int) -> Iterator[int]:
+    """Opens one of the cache's files, which must be there with its full size."""
+    found = path.stat().st_size if path.is_file() else None
+    require(
+        found == size,
+        f"this teacher cache is damaged: {path} has another size",
+        got="no such file" if found is None else f"{found} bytes",
+        allowed=f"{size} bytes",
+        remedy=REMEDY,
+    )
+    opened = os.open(path, flags)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def write_at(file: int, data: bytes, offset: int) -> None:
+    """All of `data` at `offset`, on the disk when this returns (a map would die of a full disk)."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file, left, offset)
+        left, offset = left[written:], offset + written
+    os.fsync(file)
+
+
+def to_float16(embeddings: Float[Tensor, "B D"], names: list[str]) -> Float16[np.ndarray, "B D"]:
+    """Half precision, or an error that names the utterance whose embedding does not fit it."""
+    half = embeddings.half()
+    bad = torch.nonzero(~torch.isfinite(half).all(dim=1)).flatten().tolist()
+    if bad:
+        raise UserError(
+            f"the teacher's embedding of {names[bad[0]]} does not fit float16",
+            got=f"largest entry {float(embeddings[bad[0]].abs().max()):g}",
+            allowed="finite, up to 65504",
+            remedy="run this teacher live (no cache)",
+        )
+    return half.numpy()
+
+
+def build(
+    folder: Path,
+    live: LiveTeacher,
+    key: dict[str, Any],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> None:
+    """Writes the blocks of this rank that are not done: embeddings first, then the block's mark."""
+    utterances, dim = key["utterances"], key["embedding_dim"]
+    data_size, marks_size = sizes(key)
+    blocks = -(-utterances // BLOCK)
+    mine = range(rank, marks_size, world_size)
+    spans = {
+        place: range(place % blocks * BLOCK, min(place % blocks * BLOCK + BLOCK, utterances))
+        for place in mine
+    }
+    total, done = sum(map(len, spans.values())), 0
+    with (
+        descriptor(folder / DATA, data_size, os.O_RDWR) as data,
+        descriptor(folder / MARKS, marks_size, os.O_RDWR) as marks,
+    ):
+        for place, span in spans.items():
+            if os.pread(marks, 1, place) != b"\x01":
+                view = place // blocks
+                found = live.embed(view, np.asarray(span))
+                half = to_float16(found, [live.corpus.utterances[index] for index in span])
+                write_at(data, half.tobytes(), (view * utterances + span.start) * dim * 2)
+                write_at(marks, b"\x01", place)
+            done += len(span)
+            if progress is not None:
+                progress(done, total)
+
+
+def require_complete(folder: Path, key: dict[str, Any]) -> None:
+    """Every block of every view is marked."""
+    data_size, marks_size = sizes(key)
+    with (
+        descriptor(folder / DATA, data_size, os.O_RDONLY),
+        descriptor(folder / MARKS, marks_size, os.O_RDONLY),
+    ):
+        missing = (folder / MARKS).read_bytes().count(0)
+    require(
+        missing == 0,
+        f"the teacher cache in {folder} is unfinished",
+        got=f"{missing} of {marks_size} blocks are missing",
+        remedy="build it again: what is done is kept",
+    )
