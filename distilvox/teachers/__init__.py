@@ -5,6 +5,8 @@ ge2e       `ge2e:` the LSTM encoder of the Resemblyzer package
 run        `run:FOLDER` a model trained by distilvox
 table      URI → teacher
 heads      class centres over the training speakers: own rows by name, else fitted, else means
+live       the teacher run on the spot on views or whole utterances
+blocks     the files of a cache
 cache      embeddings of views on disk, float16, resumable
 preflight  is this teacher worth learning from, and do its labels fit?
 """
