@@ -1,0 +1,12 @@
+"""Speech on disk: files → one store that any rank reads; trial lists.
+
+- `store`      the corpus: int16 PCM in one memory-mapped file, a table, a manifest
+- `table`      the row of an utterance; Parquet
+- `sources`    what there is to pack: a folder or a table, filtered by `--where`
+- `decode`     one file → int16 samples or the reason why not, in a process of its own
+- `journal`    what a killed `pack` had done, so that the next one goes on from there
+- `pack`       sources → store, with the bad files named
+- `synthetic`  speakers that do not exist, for the demo
+- `trials`     lists of verification trials
+- `describe`   what is in a corpus
+"""

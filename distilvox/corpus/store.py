@@ -1,0 +1,284 @@
+"""The corpus: a folder with every utterance's samples in one file, its table, and a manifest.
+
+`audio.bin` holds int16 mono PCM, back to back; `utterances.parquet` one row an utterance (utterance,
+speaker, session, offset and samples in samples, extra columns); `corpus.json` is written last, so a
+folder that has it is complete. Opening maps the audio: any process reads any crop as one slice.
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilvox import files
+from distilvox.audio import SAMPLE_RATE, without_extension
+from distilvox.corpus.table import RESERVED, Row, content_id, read_table, write_table
+from distilvox.errors import UserError, require
+
+VERSION = 1
+_REMEDY = "make it with `distilvox pack SRC OUT`"
+
+
+class Corpus:
+    """An opened corpus; immutable. `Corpus.open(path)` makes it.
+
+    Attributes:
+        path: the folder.
+        id: sha256 (hex) of samples and table.
+        sample_rate: in Hz.
+        utterances: U unique ids without extension.
+        speakers: C sorted unique names.
+        sessions: per utterance.
+        labels: int64 [U], index into `speakers`.
+        samples: int64 [U], lengths.
+        columns: the extra columns, U values each.
+    """
+
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], table: dict[str, list], audio: np.ndarray
+    ) -> None:
+        self.path = path
+        self.id: str = manifest["sha256"]
+        self.sample_rate: int = manifest["sample_rate"]
+        self.utterances: list[str] = table["utterance"]
+        self.sessions: list[str] = table["session"]
+        self.speakers: list[str] = sorted(set(table["speaker"]))
+        label = {name: index for index, name in enumerate(self.speakers)}
+        self.labels = np.fromiter((label[name] for name in table["speaker"]), np.int64, len(table["speaker"]))
+        self.samples = np.asarray(table["samples"], dtype=np.int64)
+        self.columns = {name: values for name, values in table.items() if name not in RESERVED}
+        self._offsets = np.asarray(table["offset"], dtype=np.int64)
+        self._audio = audio
+        for array in (self.labels, self.samples, self._offsets):
+            array.flags.writeable = False
+
+    @classmethod
+    def open(cls, path: Path | str) -> Corpus:
+        """Opens the corpus in folder `path` at once: nothing is read but the table.
+
+        Raises:
+            UserError: no such folder, not a corpus, not finished, another version, audio cut off.
+        """
+        path = Path(path)
+        require(path.exists(), f"no corpus here: {path} does not exist", remedy=_unfinished(path))
+        require(path.is_dir(), f"no corpus here: {path} is a file", remedy=_REMEDY)
+        half_made = (path / "audio.bin").exists() and not (path / "corpus.json").exists()
+        require(
+            not half_made,
+            f"the corpus in {path} is incomplete: it has no corpus.json",
+            remedy="pack did not finish; run it again to resume",
+        )
+        manifest = files.read_json(path / "corpus.json", noun="corpus", remedy=_REMEDY)
+        version = manifest.get("version") if isinstance(manifest, dict) else None
+        require(
+            version == VERSION,
+            f"{path} was written in a form that this distilvox does not know",
+            got=f"version {version}",
+            allowed=f"version {VERSION}",
+            remedy="pack it again with this distilvox",
+        )
+        table = read_table(path / "utterances.parquet")
+        audio = path / "audio.bin"
+        promised = 2 * sum(table["samples"])
+        there = audio.stat().st_size if audio.exists() else 0
+        require(
+            promised == there and len(table["utterance"]) == manifest["utterances"],
+            f"the corpus in {path} is damaged: audio.bin and the table do not agree",
+            got=f"{there:,} bytes and {len(table['utterance']):,} rows",
+            allowed=f"{promised:,} bytes and {manifest['utterances']:,} rows",
+            remedy="copy it again, or pack it again",
+        )
+        empty = np.zeros(0, dtype=np.int16)
+        mapped = np.memmap(audio, dtype="<i2", mode="r").view(np.ndarray) if there else empty
+        return cls(path, manifest, table, mapped)
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __repr__(self) -> str:
+        return f"Corpus({str(self.path)!r}: {len(self)} utterances, {len(self.speakers)} speakers)"
+
+    def wave(self, index: int) -> np.ndarray:
+        """All samples of an utterance: int16 [N], a read-only view of the map."""
+        return self.crop(index, 0, int(self.samples[index]))
+
+    def crop(self, index: int, start: int, length: int) -> np.ndarray:
+        """`length` samples from `start` on: int16 [length], a read-only view; must lie inside."""
+        if not 0 <= start <= start + length <= self.samples[index]:
+            raise IndexError(f"samples {start} to {start + length} of {self.samples[index]} in {index}")
+        begin = int(self._offsets[index]) + start
+        return self._audio[begin : begin + length]
+
+    @property
+    def seconds(self) -> float:
+        """The duration of all speech in it."""
+        return float(self.samples.sum()) / self.sample_rate
+
+    def index(self, utterance: str) -> int:
+        """The position of an utterance, with or without an audio extension in its name."""
+        found = self._positions.get(utterance)
+        if found is None:
+            found = self._positions.get(without_extension(utterance))
+        if found is None:
+            near = self._nearest(without_extension(utterance))
+            raise UserError(
+                f"no such utterance in the corpus {self.path}",
+                got=repr(utterance),
+                remedy=f"did you mean {near!r}?" if near else f"it has names such as {self.utterances[:1]}",
+            )
+        return found
+
+    def address(self) -> np.ndarray:
+        """A stable 64-bit hash of every utterance's id (BLAKE2b): uint64 [U]."""
+        return self._address
+
+    def rows(self) -> Iterator[Row]:
+        """The table, row by row."""
+        for index, utterance in enumerate(self.utterances):
+            extra = {name: values[index] for name, values in self.columns.items()}
+            speaker = self.speakers[self.labels[index]]
+            yield Row(utterance, speaker, self.sessions[index], int(self.samples[index]), extra)
+
+    def verify(self) -> None:
+        """Reads everything and compares its sha256 with the manifest's; a `UserError` if they differ."""
+        digest = _digest([self._audio[i : i + (1 << 24)] for i in range(0, len(self._audio), 1 << 24)])
+        got = content_id(digest, self.rows())
+        require(
+            got == self.id,
+            f"the corpus in {self.path} is damaged: its content has changed since it was packed",
+            got=f"sha256 {got}",
+            allowed=f"sha256 {self.id}",
+            remedy="copy it again, or pack it again",
+        )
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {utterance: index for index, utterance in enumerate(self.utterances)}
+
+    @cached_property
+    def _address(self) -> np.ndarray:
+        digests = b"".join(hashlib.blake2b(u.encode(), digest_size=8).digest() for u in self.utterances)
+        return np.frombuffer(digests, dtype="<u8").astype(np.uint64, copy=False)
+
+    def _nearest(self, utterance: str) -> str | None:
+        names = sorted(self.utterances)
+        at = bisect.bisect(names, utterance)
+        near = difflib.get_close_matches(utterance, names[max(0, at - 200) : at + 200], n=1)
+        return near[0] if near else None
+
+
+class CorpusWriter:
+    """Writes a corpus into `<path>.partial` and gives it its name when it is complete.
+
+    Args:
+        path: the folder to make; must not exist.
+        sample_rate: of what will be added, in Hz.
+        kept: rows whose samples stand in `<path>.partial/audio.bin` already; the writer goes on after them.
+    """
+
+    def __init__(self, path: Path | str, *, sample_rate: int = SAMPLE_RATE, kept: Sequence[Row] = ()) -> None:
+        self.path = Path(path)
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.sample_rate = sample_rate
+        refuse_existing(self.path)
+        self._rows = list(kept)
+        self._names = {row.utterance for row in kept}
+        self._digest = hashlib.sha256()
+        size = 2 * sum(row.samples for row in kept)
+        with files.explain_disk_errors(self.path):
+            if not kept:
+                shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.partial / "audio.bin", "rb+" if kept else "wb")  # noqa: SIM115
+            for start in range(0, size, 1 << 24):
+                self._digest.update(self._file.read(min(1 << 24, size - start)))
+            self._file.truncate(size)
+            self._file.seek(size)
+
+    def add(self, utterance: str, speaker: str, session: str, wave: np.ndarray, **columns: Any) -> None:
+        """Appends one utterance: samples int16 [N]; the extra columns must be the same every time."""
+        self.append(Row(utterance, speaker, session, len(wave), columns), wave)
+
+    def append(self, row: Row, wave: np.ndarray) -> None:
+        """`add` for a row that exists already; its `samples` must be the length N of `wave`."""
+        require(
+            wave.dtype == np.int16 and wave.ndim == 1 and len(wave) > 0, "samples must be int16 [N], N > 0"
+        )
+        require(len(wave) == row.samples, "the row states another length", got=row.samples)
+        require(bool(row.utterance and row.speaker), "an utterance needs a name and a speaker", got=row)
+        require(
+            row.utterance not in self._names, "this utterance is in the corpus already", got=row.utterance
+        )
+        types = {name: type(value) for name, value in row.columns.items()}
+        known = {name: type(value) for name, value in self._rows[0].columns.items()} if self._rows else types
+        require(types == known, "every utterance needs the same columns, of the same types", got=types)
+        require(
+            set(types.values()) <= {str, int, float, bool},
+            "a column holds text or plain numbers",
+            got=types,
+        )
+        require(not types.keys() & set(RESERVED), "an extra column has a reserved name", got=list(types))
+        data = wave.astype("<i2", copy=False).tobytes()
+        with files.explain_disk_errors(self.path):
+            self._file.write(data)
+        self._digest.update(data)
+        self._names.add(row.utterance)
+        self._rows.append(row)
+
+    def flush(self) -> None:
+        """Puts what was added on the disk, so that a journal may say so."""
+        with files.explain_disk_errors(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def finish(self) -> Corpus:
+        """Writes table and manifest, renames the folder to its name, and opens it."""
+        self.flush()
+        self._file.close()
+        samples = [row.samples for row in self._rows]
+        manifest = {
+            "version": VERSION,
+            "sample_rate": self.sample_rate,
+            "utterances": len(self._rows),
+            "speakers": len({row.speaker for row in self._rows}),
+            "seconds": sum(samples) / self.sample_rate,
+            "sha256": content_id(self._digest, self._rows),
+        }
+        with files.explain_disk_errors(self.path):
+            write_table(self.partial / "utterances.parquet", self._rows)
+            files.write_json(self.partial / "corpus.json", manifest)
+            refuse_existing(self.path)
+            os.replace(self.partial, self.path)
+        return Corpus.open(self.path)
+
+    def abort(self) -> None:
+        """Removes what was written so far."""
+        self._file.close()
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """A `UserError` if there is anything at `path`."""
+    require(not path.exists(), f"{path} exists", remedy="remove it, or choose another path")
+
+
+def _unfinished(path: Path) -> str:
+    if path.with_name(path.name + ".partial").is_dir():
+        return "pack did not finish; run it again to resume"
+    return _REMEDY
+
+
+def _digest(blocks: Iterable[np.ndarray]) -> Any:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block.astype("<i2", copy=False).data)
+    return digest

@@ -1,0 +1,71 @@
+"""The table of a corpus: one row an utterance, as Parquet on disk and as bytes for the sha256."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from distilvox.errors import UserError, require
+
+RESERVED = ("utterance", "speaker", "session", "offset", "samples")
+"""Columns that every corpus has; the others are extra."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One utterance of the table. `samples` is its length; `columns` holds text or numbers."""
+
+    utterance: str
+    speaker: str
+    session: str
+    samples: int
+    columns: dict[str, Any] = field(default_factory=dict)
+
+    def content(self) -> bytes:
+        """The row as it enters the corpus's sha256."""
+        row = [self.utterance, self.speaker, self.session, self.samples, sorted(self.columns.items())]
+        return json.dumps(row).encode() + b"\n"
+
+
+def content_id(audio_digest: Any, rows: Iterable[Row]) -> str:
+    """The corpus's sha256 (hex): of all samples, then of all rows."""
+    digest = audio_digest.copy()
+    for row in rows:
+        digest.update(row.content())
+    return digest.hexdigest()
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the rows, with the offset of each, as Parquet."""
+    lengths = np.array([row.samples for row in rows], dtype=np.int64)
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in RESERVED[:3]}
+    arrays = {name: pyarrow.array(values, pyarrow.string()) for name, values in columns.items()}
+    arrays["offset"] = pyarrow.array(np.cumsum(lengths) - lengths)
+    arrays["samples"] = pyarrow.array(lengths)
+    for name in rows[0].columns if rows else ():
+        arrays[name] = pyarrow.array([row.columns[name] for row in rows])
+    parquet.write_table(pyarrow.table(arrays), path, compression="zstd")
+
+
+def read_table(path: Path) -> dict[str, list]:
+    """Reads the columns; a missing or broken file, or one without `RESERVED`, is a `UserError`."""
+    remedy = "copy the corpus again, or pack it again"
+    if not path.is_file():
+        raise UserError(f"the corpus is damaged: {path} does not exist", remedy=remedy)
+    try:
+        with parquet.ParquetFile(path) as file:
+            table = file.read(use_threads=False)  # no thread pool: a forked process would wait for it
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"the corpus is damaged: {path}", got=str(error), remedy=remedy) from None
+    missing = [name for name in RESERVED if name not in table.column_names]
+    require(
+        not missing, f"the corpus is damaged: {path} lacks columns", got=", ".join(missing), remedy=remedy
+    )
+    return {name: table[name].to_pylist() for name in table.column_names}
