@@ -1,0 +1,16 @@
+"""Students: waveform [B, N] → embedding [B, D]; and the speaker head that they train under.
+
+- `table`     every model by name; `build(name, **fields)`
+- `student`   front end and backbone in one module
+- `frontend`  waveform → log-mel features, as Kaldi computes them, without complex numbers
+- `xvector`, `resnet`  features → embedding, in WeSpeaker's layout
+- `pooling`   frames → one vector
+- `head`      class centres with the speakers' names
+- `cost`      parameters and multiply–accumulates
+"""
+
+from distilvox.models.cost import macs, parameters_count
+from distilvox.models.student import Student
+from distilvox.models.table import MODELS, build
+
+__all__ = ["MODELS", "Student", "build", "macs", "parameters_count"]

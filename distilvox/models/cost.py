@@ -1,0 +1,31 @@
+"""What a model costs to store and to run."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from distilvox.models.frontend import frames_in
+from distilvox.models.student import Student
+
+
+def parameters_count(model: nn.Module) -> int:
+    """Learnt numbers; the running statistics of batch norms are not among them."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def macs(model: Student, seconds: float = 2.0) -> int:
+    """Multiply–accumulates of the backbone's convolutions and linear layers for one utterance.
+
+    The front end is left out, as in the literature; it adds about 21 million for each second.
+    The model is run once, in evaluation mode, on silence; its mode is restored.
+    """
+    frames = frames_in(round(seconds * model.frontend.sample_rate))
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.backbone(torch.zeros(1, frames, model.frontend.mels, device=device))
+    model.train(was_training)
+    return counter.get_total_flops() // 2

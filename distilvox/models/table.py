@@ -1,0 +1,62 @@
+"""Every model by name, and how to build one."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from distilvox.errors import require, unknown
+from distilvox.models.resnet import ResNet, ResNetConfig
+from distilvox.models.student import Backbone, BackboneConfig, Student
+from distilvox.models.xvector import XVector, XVectorConfig
+
+MODELS: dict[str, BackboneConfig] = {
+    "xvector": XVectorConfig(),
+    "xvector-s": XVectorConfig(channels=128, last_channels=384, hidden=128, embedding_dim=128),
+    "resnet34": ResNetConfig(),
+    "resnet-s": ResNetConfig(blocks=(1, 1, 1, 1), channels=16, embedding_dim=128),
+}
+"""Name → configuration; the configuration's class says which architecture."""
+
+
+def build(name: str, **config: Any) -> Student:
+    """A freshly initialised student: an entry of `MODELS`, with any of its fields replaced.
+
+    >>> build("xvector-s").embedding_dim
+    128
+    >>> build("xvector-s", embedding_dim=64).config
+    XVectorConfig(mels=80, channels=128, last_channels=384, hidden=128, embedding_dim=64)
+
+    Args:
+        name: a key of `MODELS`.
+        config: fields of the entry's configuration; lists, as JSON gives them, become tuples.
+
+    Raises:
+        UserError: unknown model or option (the known ones are listed), or a value out of range.
+    """
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    entry: Any = MODELS[name]
+    known = [field.name for field in fields(entry)]
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    for option, value in plain.items():
+        if option not in known:
+            raise unknown(f"option of model {name!r}", option, known)
+        example = getattr(entry, option)
+        require(
+            kinds(value) == kinds(example),
+            f"option {option} of model {name!r} is of the wrong kind",
+            got=repr(value),
+            allowed=f"a value like {example!r}",
+        )
+    return Student(name, backbone(replace(entry, **plain)))
+
+
+def kinds(value: object) -> tuple[type, ...]:
+    """The type of a value, or of each item of a tuple: what an option must share with its default."""
+    return (tuple, *map(type, value)) if isinstance(value, tuple) else (type(value),)
+
+
+def backbone(config: BackboneConfig) -> Backbone:
+    """The network for a configuration."""
+    return XVector(config) if isinstance(config, XVectorConfig) else ResNet(config)

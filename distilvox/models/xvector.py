@@ -1,0 +1,92 @@
+"""The x-vector in WeSpeaker's exact layout, so that its checkpoints load, with widths as fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from distilvox.errors import require
+from distilvox.models.pooling import StatisticsPooling
+
+CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
+"""Kernel width and dilation of the five frame layers, in frames."""
+
+MIN_FRAMES = 2 + sum((width - 1) * dilation for width, dilation in CONTEXTS)
+"""The convolutions use no padding, and a standard deviation takes two frames."""
+
+
+@dataclass(frozen=True)
+class XVectorConfig:
+    """Widths of an x-vector; the defaults are WeSpeaker's (4,610,524 parameters).
+
+    Args:
+        mels: F, features of one frame.
+        channels: of the first four frame layers.
+        last_channels: of the fifth, whose statistics are pooled.
+        hidden: of the first layer after pooling.
+        embedding_dim: D.
+    """
+
+    mels: int = 80
+    channels: int = 512
+    last_channels: int = 1500
+    hidden: int = 512
+    embedding_dim: int = 512
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            require(
+                value > 0,
+                f"x-vector: {field.name} must be a whole number above 0",
+                got=value,
+                allowed="1, 2, 3 …",
+            )
+
+
+class FrameLayer(nn.Module):
+    """Dilated convolution over time without padding, ReLU, batch norm without weights, in this order."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, dilation: int) -> None:
+        super().__init__()
+        self.conv_1d = nn.Conv1d(inputs, outputs, width, dilation=dilation)
+        self.bn = nn.BatchNorm1d(outputs, affine=False)
+
+    def forward(self, frames: Float[Tensor, "B I T"]) -> Float[Tensor, "B O S"]:
+        return self.bn(torch.relu(self.conv_1d(frames)))
+
+
+class XVector(nn.Module):
+    """Features [B, T, F] → embedding [B, D] float32, T at least 16 (`MIN_FRAMES`).
+
+    The embedding is the output of the last layer, without a non-linearity behind it.
+    Source: Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker Recognition", ICASSP 2018.
+    """
+
+    def __init__(self, config: XVectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = (config.mels, *[config.channels] * 4, config.last_channels)
+        layers = [FrameLayer(widths[k], widths[k + 1], *CONTEXTS[k]) for k in range(5)]
+        self.frame_1, self.frame_2, self.frame_3, self.frame_4, self.frame_5 = layers
+        self.pool = StatisticsPooling()
+        self.seg_1 = nn.Linear(2 * config.last_channels, config.hidden)
+        self.seg_bn_1 = nn.BatchNorm1d(config.hidden, affine=False)
+        self.seg_2 = nn.Linear(config.hidden, config.embedding_dim)
+
+    def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B D"]:
+        require(
+            features.shape[1] >= MIN_FRAMES,
+            "too few frames for an x-vector",
+            got=features.shape[1],
+            allowed=f"at least {MIN_FRAMES}",
+            remedy="give it at least half a second of speech",
+        )
+        frames = features.transpose(1, 2)
+        for layer in (self.frame_1, self.frame_2, self.frame_3, self.frame_4, self.frame_5):
+            frames = layer(frames)
+        hidden = self.seg_bn_1(torch.relu(self.seg_1(self.pool(frames))))
+        return self.seg_2(hidden).float()
