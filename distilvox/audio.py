@@ -39,6 +39,7 @@ EXTENSIONS = (
 FOREIGN = (".m4a", ".aac", ".mp4", ".webm", ".mkv", ".mka", ".wma", ".amr", ".3gp", ".ra")
 """Speech too, but in formats that libsndfile does not read: refused with advice, never overlooked."""
 
+_KNOWN = frozenset(EXTENSIONS + FOREIGN)
 _UNKNOWN_FRAMES = 1 << 40
 _STREAMED_BYTES = 0x7FFF_0000  # sox and ffmpeg write sizes from here on when they write to a pipe
 _MP3_SLACK = 2 * 1152  # the length that an MP3 states may include the padding of its codec
@@ -59,8 +60,8 @@ def without_extension(name: str) -> str:
     ('cv0001/se993/00', 'anna/v1.2')
     """
     stem, dot, extension = name.rpartition(".")
-    known = dot + extension.lower() in EXTENSIONS + FOREIGN
-    return stem if known and not stem.endswith("/") and stem else name
+    known = dot + extension.lower() in _KNOWN
+    return stem if known and stem and not stem.endswith("/") else name
 
 
 def read_audio(

@@ -206,12 +206,14 @@ def _item(names: Mapping[str, Any], path: Path, columns: dict[str, Any]) -> Item
         status = path.stat()
     except OSError:
         return None
-    return Item(path=str(path), size=status.st_size, changed=status.st_mtime_ns, columns=columns, **names)
+    return Item(
+        path=str(path), size=status.st_size, changed=status.st_mtime_ns, columns=columns, **dict(names)
+    )
 
 
-def _gone(names: dict[str, str], path: Path) -> Item:
+def _gone(names: Mapping[str, Any], path: Path) -> Item:
     """A link to nothing: kept, so that decoding it says so."""
-    return Item(**names, path=str(path), size=0, changed=0)
+    return Item(path=str(path), size=0, changed=0, **dict(names))
 
 
 def _is_text(name: str) -> bool:

@@ -123,11 +123,13 @@ class Corpus:
         """The duration of all speech in it."""
         return float(self.samples.sum()) / self.sample_rate
 
+    def has(self, utterance: str) -> bool:
+        """Whether `index` would find it."""
+        return self._find(utterance) is not None
+
     def index(self, utterance: str) -> int:
         """The position of an utterance, with or without an audio extension in its name."""
-        found = self._positions.get(utterance)
-        if found is None:
-            found = self._positions.get(without_extension(utterance))
+        found = self._find(utterance)
         if found is None:
             near = self._nearest(without_extension(utterance))
             raise UserError(
@@ -168,6 +170,10 @@ class Corpus:
     def _address(self) -> np.ndarray:
         digests = b"".join(hashlib.blake2b(u.encode(), digest_size=8).digest() for u in self.utterances)
         return np.frombuffer(digests, dtype="<u8").astype(np.uint64, copy=False)
+
+    def _find(self, utterance: str) -> int | None:
+        found = self._positions.get(utterance)
+        return self._positions.get(without_extension(utterance)) if found is None else found
 
     def _nearest(self, utterance: str) -> str | None:
         names = sorted(self.utterances)
