@@ -25,7 +25,7 @@ ENGINE_RATE = 22_050
 """Samples a second that the engine makes."""
 
 VOICES_PER_PROCESS = 150
-"""Speakers one process renders. The engine's own table ends at 350 voices, and it leaks some 0.2 MB a load."""
+"""Speakers that one process renders on average: the engine leaks some 0.2 MB each time it is loaded."""
 
 _LONGEST_PATH = 120
 """Bytes: the engine keeps its data path in a buffer of 160 and writes file names behind it unchecked."""

@@ -25,14 +25,14 @@ class Grammar:
 
 GRAMMARS = {
     "en": Grammar(
-        opening="yesterday|last winter|after lunch|every Monday|long ago|before the storm|quite often|at noon",
+        opening="yesterday|last winter|after lunch|every Monday|long ago|in the storm|quite often|at noon",
         subject="the old captain|my neighbour|a young farmer|our teacher|the quiet painter|her cousin|"
         "the tall nurse|a tired clerk|the village baker|your brother|the chief engineer|some visitor",
         verb="found|carried|forgot|bought|described|repaired|lost|borrowed|painted|measured|hid|followed",
         object="a yellow umbrella|the broken clock|seven letters|a heavy wooden box|the missing dog|"
         "two bags of flour|a silver spoon|the wrong map|an empty bottle|the big machine|fresh bread|a joke",
         place="near the harbour|under the bridge|in the garden|at the railway station|behind the church|"
-        "on the third floor|between the hills|without a word|in a cold kitchen|for his mother|along the river",
+        "on the third floor|among the hills|without a word|in a cold kitchen|for his mother|along the river",
         joint="and then|but later|because|while",
     ),
     "de": Grammar(
@@ -81,7 +81,7 @@ GRAMMARS = {
         joint="e poi|ma più tardi|perché|mentre",
     ),
 }
-"""Keyed by the name of eSpeak NG's dictionary. In German the verb comes second, so it sits with the subject."""
+"""Keyed by eSpeak NG's dictionaries. In German the verb comes second, so it sits with the subject."""
 
 
 def draw_sentence(language: str, random: np.random.Generator) -> str:
