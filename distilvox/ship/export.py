@@ -1,0 +1,192 @@
+"""A run folder → the bundle that ships. Everything is checked before the bundle gets its name."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distilvox import __version__
+from distilvox.audio import MIN_SECONDS, SAMPLE_RATE
+from distilvox.errors import UserError, require
+from distilvox.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from distilvox.models import Student, parameters_count
+from distilvox.train.runfolder import load_student
+from distilvox.ship import card as names
+from distilvox.ship.card import Card, OperatingPoint
+from distilvox.ship.parity import check_parity
+from distilvox.ship.quantize import quantize
+from distilvox.ship.readme import render
+from distilvox.ship.trace import FeatureModel, write_onnx
+
+EVALUATION = "evaluation.json"
+"""In the run folder: the last evaluation of the student."""
+
+EXAMPLE_SAMPLES = 16_400
+SHORTEST_FRAMES = 48
+"""Whole windows in `MIN_SECONDS`."""
+
+
+def export(
+    run: Path,
+    bundle: Path,
+    *,
+    operating_point: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    calibration: Sequence[np.ndarray] | None = None,
+    force: bool = False,
+) -> Card:
+    """Writes a bundle: three ONNX files, the weights, a README, and the card last.
+
+    Args:
+        run: a run folder.
+        bundle: the folder to make; it exists whole or not at all.
+        operating_point: the calibrated threshold; see `OperatingPoint`. None: the bundle decides nothing.
+        evaluation: metrics for the card; None: those in the run folder, if there are any.
+        calibration: some recordings [N] at 16 kHz for the int8 model; None: synthetic noise.
+        force: replace an existing bundle. Nothing else is ever replaced.
+
+    Raises:
+        UserError: no run here, a bundle already here, ONNX that differs from PyTorch.
+    """
+    run, bundle = Path(run), Path(bundle)
+    refuse_to_replace(bundle, force)
+    point = None if operating_point is None else OperatingPoint.of(operating_point)
+    student, config, _, speakers = load_student(run, "cpu")
+    if evaluation is None and (run / EVALUATION).is_file():
+        evaluation = read_json(run / EVALUATION, noun="evaluation")
+    student = copy.deepcopy(student).eval()
+    space = space_id(student, config["model"])
+    with atomic_folder(bundle) as folder:
+        parity = write_models(student, folder, space)
+        int8 = quantize(folder / names.MODEL, folder / names.MODEL_INT8, calibration)
+        save_weights(student, folder / names.WEIGHTS)
+        card = Card(
+            model={
+                **config["model"],
+                "parameters": parameters_count(student),
+                "embedding_dim": student.embedding_dim,
+                "sample_rate": SAMPLE_RATE,
+                "min_seconds": MIN_SECONDS,
+            },
+            space=space,
+            training=training_of(config, len(speakers)),
+            teacher=plain(config.get("teacher")),
+            objective=plain(config.get("objective")) or {},
+            metrics=None if evaluation is None else plain(dict(evaluation)),
+            operating_point=point,
+            parity=parity,
+            int8=int8,
+            distilvox=__version__,
+        )
+        models = (names.MODEL, names.MODEL_INT8, names.MODEL_FBANK, names.WEIGHTS)
+        card = replace(card, files={name: describe(folder / name) for name in models})
+        write_text(folder / names.README, render(card))
+        card = replace(card, files={**card.files, names.README: describe(folder / names.README)})
+        write_json(folder / names.CARD, card.to_json())
+    return card
+
+
+def refuse_to_replace(bundle: Path, force: bool) -> None:
+    """Only an older bundle may be replaced, and only on request."""
+    if not bundle.exists():
+        return
+    if bundle.is_dir() and not any(bundle.iterdir()):
+        return
+    if not (bundle / names.CARD).is_file():
+        raise UserError(f"{bundle} exists and is no bundle: it is left alone", remedy="choose another folder")
+    require(force, f"a bundle is already here: {bundle}", remedy="choose another folder, or give --force")
+
+
+def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
+    """`model.onnx` and `model.fbank.onnx`, each compared with PyTorch; returns the figures of both."""
+    features = FeatureModel(student).eval()
+    bins, dim = student.frontend.mels, student.embedding_dim
+    write_onnx(
+        student,
+        folder / names.MODEL,
+        torch.zeros(2, EXAMPLE_SAMPLES),
+        names=("waves", "embedding"),
+        length="samples",
+        shortest=round(MIN_SECONDS * SAMPLE_RATE),
+        metadata={"space": space, "sample_rate": str(SAMPLE_RATE), "output_dim": str(dim)},
+    )
+    write_onnx(
+        features,
+        folder / names.MODEL_FBANK,
+        torch.zeros(2, EXAMPLE_SAMPLES // 160, bins),
+        names=("feats", "embedding"),
+        length="frames",
+        shortest=SHORTEST_FRAMES,
+        metadata={**sherpa_metadata(dim), "space": space},
+    )
+    return {
+        names.MODEL: check_parity(student, folder / names.MODEL, lambda waves: waves),
+        names.MODEL_FBANK: check_parity(features, folder / names.MODEL_FBANK, student.frontend),
+    }
+
+
+def sherpa_metadata(dim: int) -> dict[str, str]:
+    """What sherpa-onnx reads from a speaker model (speaker-embedding-extractor-model.cc), as strings.
+
+    It knows two frameworks, of which "wespeaker" means: features of samples at 16-bit scale
+    (`normalize_samples` 0). It reads no window_type for them, and computes its features with a Povey
+    window up to 7600 Hz; that key is for people and other runtimes.
+    """
+    return {
+        "framework": "wespeaker",
+        "language": "multilingual",
+        "url": "https://pypi.org/project/distilvox",
+        "comment": f"distilvox {__version__}: log-mel features to speaker embedding",
+        "sample_rate": str(SAMPLE_RATE),
+        "output_dim": str(dim),
+        "normalize_samples": "0",
+        "feature_normalize_type": "global-mean",
+        "window_type": "hamming",
+    }
+
+
+def space_id(student: Student, model: Mapping[str, Any]) -> str:
+    """16 hex digits of a hash over architecture and weights: equal only where embeddings are."""
+    digest = hashlib.sha256(json.dumps(model, sort_keys=True).encode())
+    for name, tensor in sorted(student.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_weights(student: Student, path: Path) -> None:
+    """The student alone. The head stays behind: its rows are voice prints of the training speakers."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.contiguous().clone() for name, tensor in student.state_dict().items()}
+    save_file(tensors, path, metadata={"distilvox": __version__})
+
+
+def training_of(config: Mapping[str, Any], speakers: int) -> dict[str, Any]:
+    """What the card tells of the run: no speaker names, no folders of this machine."""
+    corpus = plain(config.get("corpus")) or {}
+    if isinstance(corpus.get("path"), str):
+        corpus["path"] = Path(corpus["path"]).name
+    return {
+        "speakers": speakers,
+        "corpus": corpus,
+        "views": plain(config.get("views")) or {},
+        "train": plain(config.get("train")) or {},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A copy that is surely JSON."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}

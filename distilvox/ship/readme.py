@@ -1,0 +1,158 @@
+"""`README.md` of a bundle: the card in words, for whoever is handed the folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distilvox.ship.card import Card
+from distilvox.ship.decision import percent
+
+SPECIAL = "\\`*_{}[]()#+-.!|~$:/@=^"
+
+
+def render(card: Card) -> str:
+    """Markdown. Everything that came from data or options is escaped."""
+    name = escape(card.model.get("name", "model"))
+    return f"""# {name}: a speaker-verification model
+
+Speech in, one embedding of {card.model["embedding_dim"]} numbers out; two embeddings with a high cosine \
+are probably of one speaker.
+{card.model["parameters"]:,} parameters. Written by distilvox {escape(card.distilvox)}.
+
+## How good it is
+{quality(card)}
+
+## The threshold
+{threshold(card)}
+
+A voice is no password: recordings can be replayed and voices can be synthesised, and this model does not
+try to notice either. Its error rates hold for speech like that of the trials named above.
+
+## How to use it
+```python
+from distilvox.ship.runtime import Verifier
+
+verifier = Verifier.load("PATH/TO/THIS/FOLDER")
+print(verifier.verify("enrol.wav", "test.wav"))
+```
+```sh
+distilvox verify PATH/TO/THIS/FOLDER enrol.wav test.wav
+distilvox embed PATH/TO/THIS/FOLDER speech.wav
+```
+Any format and sample rate that libsndfile reads, at least {card.model.get("min_seconds", 0.5)} s of speech. \
+Neither needs PyTorch.
+
+Embeddings belong to the space `{plain_code(card.space)}`; those of the int8 model to \
+`{plain_code(card.space_of("int8"))}`. Embeddings of different spaces must not be compared.
+
+## What is in this folder
+| file | MB | what it is |
+|---|---|---|
+{contents(card)}
+| `card.json` | | everything stated here and more, with the sha256 of each file |
+
+## Where it comes from
+- Teacher: {teacher(card)}
+- Objective: {escape(compact(card.objective)) or "not recorded"}
+- Training speech: corpus {escape(card.training.get("corpus", {}).get("path", "not recorded"))} \
+(id {escape(str(card.training.get("corpus", {}).get("id", "not recorded"))[:16])}), \
+{card.training.get("speakers", 0):,} speakers or speaker variants. Their names and class centres are not \
+in this folder.
+
+## Licence
+To be filled in by the owner of this model: the licence of the weights, and what the licences of the
+training speech and of the teacher ask for. distilvox, which wrote it, is under Apache-2.0; that says
+nothing about this model.
+"""
+
+
+def quality(card: Card) -> str:
+    """The metrics with their interval and the trials, or that there are none."""
+    metrics = card.metrics
+    if not metrics or "eer" not in metrics:
+        return "Not measured. Nothing is known about how often this model is wrong."
+    interval = metrics.get("eer_ci")
+    spread = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    lines = [
+        f"- Equal error rate: **{percent(metrics['eer'])}**{spread}",
+        f"- Trials: {escape(metrics.get('trial_list', 'a list without a name'))}, "
+        f"{metrics.get('trials', 0):,} trials, {metrics.get('target_trials', 0):,} of them of one speaker"
+        + (f", {metrics['speakers']:,} speakers" if metrics.get("speakers") else ""),
+    ]
+    for prior, cost in sorted(metrics.get("min_dcf", {}).items()):
+        lines.append(f"- Minimum detection cost at a target prior of {escape(prior)}: {cost:.3f}")
+    worst = max(part["worst"] for part in card.parity.values())
+    lines.append(f"- ONNX against PyTorch, at lengths from 0.5 s to 20 s: relative error at most {worst:.1e}")
+    lines.append(f"- int8 against float32: mean cosine {card.int8['cosine_mean']:.4f} {int8_note(card)}")
+    return "\n".join(lines)
+
+
+def int8_note(card: Card) -> str:
+    note = card.int8.get("note", "")
+    return f"({escape(note)})" if note else ""
+
+
+def threshold(card: Card) -> str:
+    point = card.operating_point
+    if point is None:
+        return (
+            "None. The model scores pairs and decides nothing, until it is exported again with a threshold\n"
+            "calibrated on trials."
+        )
+    lines = [
+        f"Accept when the cosine is above **{point.threshold:.4f}**. Set for a false-accept rate of "
+        f"{percent(point.false_accept_target)} on {point.trials:,} trials of {escape(point.trial_list)}."
+    ]
+    if point.false_accept is not None and point.miss is not None:
+        lines.append(
+            f"On speakers that had no part in setting it, {percent(point.false_accept)} of false claims were "
+            f"accepted and {percent(point.miss)} of true claims rejected."
+        )
+    if point.how:
+        lines.append(f"How: {escape(point.how)}.")
+    if point.doubt:
+        lines.append(f"Caution: {escape(point.doubt)}.")
+    return "\n".join(lines)
+
+
+def teacher(card: Card) -> str:
+    if card.teacher is None:
+        return "none, trained on speaker labels alone"
+    return f"{escape(card.teacher.get('uri', 'unknown'))} (id {escape(card.teacher.get('id', 'unknown'))})"
+
+
+WHAT = {
+    "model.onnx": "waveform [batch, samples] at 16 kHz in [-1, 1] → embedding",
+    "model.int8.onnx": "the same with an 8-bit backbone: smaller and faster, scores differ a little",
+    "model.fbank.onnx": "80-bin log-mel features → embedding, with metadata for sherpa-onnx, whose own "
+    "features differ a little (Povey window, 7.6 kHz): set the threshold anew there",
+    "model.safetensors": "the weights, for PyTorch",
+}
+
+
+def contents(card: Card) -> str:
+    return "\n".join(
+        f"| `{name}` | {card.files[name]['bytes'] / 1e6:.1f} | {what} |" for name, what in WHAT.items()
+    )
+
+
+def compact(value: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {item}" for name, item in sorted(value.items()))
+
+
+def escape(value: Any) -> str:
+    """Text that Markdown and HTML show as it is: on one line, nothing in it is markup.
+
+    >>> print(escape("a_b <script>"))
+    a\\_b &lt;script&gt;
+    """
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(
+        f"\\{letter}" if letter in SPECIAL and letter not in "./-+=@:^$" else letter for letter in text
+    )
+
+
+def plain_code(text: str) -> str:
+    """Text for a code span: only what an id holds."""
+    return "".join(letter for letter in text if letter.isalnum() or letter == "-")

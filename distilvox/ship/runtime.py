@@ -1,0 +1,198 @@
+"""The runtime that ships: audio → embedding → score → decision, on numpy, onnxruntime and libsndfile alone.
+
+>>> from distilvox.ship.runtime import Verifier
+>>> verifier = Verifier.load("bundle")  # doctest: +SKIP
+>>> print(verifier.verify("enrol.wav", "test.wav"))  # doctest: +SKIP
+accepted: the score 0.7310 is above the threshold 0.4120 …
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+
+from distilvox.audio import MIN_SECONDS, SAMPLE_RATE, SILENCE_PEAK, AudioError, read_audio
+from distilvox.errors import UserError, require, unknown
+from distilvox.files import atomic_file
+from distilvox.ship.bundle import Bundle
+from distilvox.ship.card import PRECISIONS, Card
+from distilvox.ship.decision import Decision, decide
+
+Source = Path | str | np.ndarray
+"""A path to a recording, or its samples."""
+
+EMBEDDING = ".npz"
+"""The extension of a stored embedding; `verify` takes such a file in place of a recording."""
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A bundle, loaded. Holds no state between calls: the same input gives the same output.
+
+    Args:
+        card: what the bundle says about itself.
+        precision: "float32" or "int8".
+        session: the onnxruntime session.
+    """
+
+    card: Card
+    precision: str
+    session: Any
+
+    @classmethod
+    def load(cls, bundle: Path | str | Bundle, *, threads: int = 1, precision: str = "float32") -> Verifier:
+        """Opens a bundle, checks its model against the card, and readies it.
+
+        Args:
+            bundle: the folder that `distilvox export` wrote.
+            threads: processor cores for one embedding, at least 1.
+            precision: "float32", or "int8": smaller and faster, with scores that differ a little.
+        """
+        import onnxruntime
+
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        require(threads >= 1, "threads must be at least 1", got=threads)
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        model = opened.read(PRECISIONS[precision])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return cls(opened.card, precision, session)
+
+    @property
+    def space(self) -> str:
+        """The id of the embedding space: only embeddings of one space may be compared."""
+        return self.card.space_of(self.precision)
+
+    def embed(self, source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+        """One recording → its embedding, float32 [D], not normalised.
+
+        Args:
+            source: a path, or samples [N]: floats in [-1, 1] or integers at full scale.
+            sample_rate: of the samples, Hz; a file states its own.
+
+        Raises:
+            AudioError: unreadable, shorter than 0.5 s, silent, or not finite.
+        """
+        wave = samples(source, sample_rate) if isinstance(source, np.ndarray) else read_audio(source)
+        embedding = self.session.run(None, {self.session.get_inputs()[0].name: wave[None]})[0][0]
+        require(
+            bool(np.isfinite(embedding).all()),
+            "the model gave an embedding that is not finite",
+            got=self.card.model.get("name"),
+            remedy="report the recording and the bundle: this must not happen",
+        )
+        return embedding
+
+    def score(self, first: np.ndarray, second: np.ndarray) -> float:
+        """Cosine of two embeddings [D] of this space, in [-1, 1]."""
+        for embedding in (first, second):
+            require(
+                embedding.shape == (self.card.model["embedding_dim"],),
+                "this is no embedding of this model",
+                got=f"shape {embedding.shape}",
+                allowed=f"shape ({self.card.model['embedding_dim']},)",
+            )
+        return cosine(first, second)
+
+    def verify(self, first: Source, second: Source, *, threshold: float | None = None) -> Decision:
+        """Are two recordings of one speaker?
+
+        Args:
+            first, second: recordings, or embeddings stored by `save_embedding` (`.npz`).
+            threshold: decides instead of the calibrated one; a cosine in [-1, 1].
+        """
+        require(
+            threshold is None or -1 <= threshold <= 1,
+            "a threshold is a cosine",
+            got=threshold,
+            allowed="-1 … 1",
+        )
+        score = self.score(self.embedding_of(first), self.embedding_of(second))
+        return decide(score, self.card.operating_point, threshold, self.precision)
+
+    def embedding_of(self, source: Source) -> np.ndarray:
+        """Of a recording by embedding it, of a `.npz` file by reading it."""
+        if not isinstance(source, np.ndarray) and Path(source).suffix == EMBEDDING:
+            return self.load_embedding(source)
+        return self.embed(source)
+
+    def save_embedding(self, path: Path | str, embedding: np.ndarray) -> None:
+        """Stores an embedding [D] with the id of its space, as `.npz`: an enrolment to verify against."""
+        path = Path(path)
+        require(path.suffix == EMBEDDING, "a stored embedding ends in .npz", got=path.name)
+        require(
+            embedding.shape == (self.card.model["embedding_dim"],) and bool(np.isfinite(embedding).all()),
+            "this is no embedding of this model",
+            got=f"shape {embedding.shape}",
+        )
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, embedding=np.asarray(embedding, np.float32), space=np.array(self.space))
+
+    def load_embedding(self, path: Path | str) -> np.ndarray:
+        """Reads what `save_embedding` wrote; refuses an embedding of another space."""
+        remedy = "embed the recording again with this bundle"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                embedding, space = stored["embedding"], str(stored["space"])
+        except FileNotFoundError:
+            raise UserError(f"no embedding here: {path} does not exist", remedy=remedy) from None
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"not a stored embedding: {path}", got=str(error), remedy=remedy) from None
+        if space != self.space:
+            raise UserError(
+                f"{path} is an embedding of another model, and the two must not be compared",
+                got=f"space {space}",
+                allowed=f"space {self.space}, of this bundle at {self.precision}",
+                remedy=remedy,
+            )
+        return embedding
+
+
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Cosine of two vectors [D], computed in float64, kept within [-1, 1]."""
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    length = float(np.linalg.norm(one) * np.linalg.norm(two))
+    require(length > 0, "an embedding of zeros has no direction to compare")
+    return min(1.0, max(-1.0, float(one @ two) / length))
+
+
+def samples(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Samples from memory, checked as a file's are: → float32 [N] at 16 kHz."""
+    noun = "samples in memory"
+    require(wave.ndim == 1, "samples must be of one channel", got=f"shape {wave.shape}", allowed="shape (N,)")
+    require(sample_rate > 0, "the sample rate must be above 0 Hz", got=sample_rate)
+    if wave.dtype.kind == "i":
+        wave = wave / -float(np.iinfo(wave.dtype).min)
+    require(
+        wave.dtype.kind == "f",
+        "samples must be numbers",
+        got=wave.dtype,
+        allowed="floats in [-1, 1] or signed integers",
+    )
+    wave = wave.astype(np.float32)
+    if not np.isfinite(wave).all():
+        raise AudioError(noun, "NaN or infinite samples")
+    seconds = len(wave) / sample_rate
+    if len(wave) and sample_rate != SAMPLE_RATE:
+        wave = soxr.resample(wave, sample_rate, SAMPLE_RATE, quality="HQ")
+    if len(wave) < round(MIN_SECONDS * SAMPLE_RATE):
+        raise AudioError(noun, f"too short: {seconds:.3f} s, at least {MIN_SECONDS:.2f} s")
+    loudest = float(np.abs(wave - wave.mean(dtype=np.float64)).max())
+    if loudest < SILENCE_PEAK:
+        raise AudioError(noun, "silence")
+    require(
+        loudest <= 32,
+        "float samples must lie in about [-1, 1]",
+        got=f"up to {loudest:.0f}",
+        remedy="divide by 32768, or hand over integers",
+    )
+    return np.ascontiguousarray(wave)

@@ -1,0 +1,45 @@
+"""What the command line calls: paths in, records out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distilvox.audio import AudioError
+from distilvox.ship.decision import Decision
+from distilvox.ship.runtime import Verifier
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One file of `embed_files`: `embedding` float32 [D], or `error`; the other is None."""
+
+    path: Path
+    embedding: np.ndarray | None
+    error: str | None
+
+
+def embed_files(verifier: Verifier, files: Sequence[Path | str]) -> Iterator[Embedded]:
+    """Embeds recordings one after the other; one that cannot be used does not stop the rest."""
+    for file in files:
+        try:
+            yield Embedded(Path(file), verifier.embed(file), None)
+        except AudioError as error:
+            yield Embedded(Path(file), None, error.reason)
+
+
+def verify_files(
+    bundle: Path | str,
+    first: Path | str,
+    second: Path | str,
+    *,
+    threshold: float | None = None,
+    precision: str = "float32",
+    threads: int = 1,
+) -> Decision:
+    """Opens a bundle and decides on two recordings, or on stored embeddings (`.npz`)."""
+    verifier = Verifier.load(bundle, threads=threads, precision=precision)
+    return verifier.verify(first, second, threshold=threshold)
