@@ -18,7 +18,7 @@ def precise(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def check_range(name: str, value: Number, low: float, high: float, *, low_allowed: bool = False) -> None:
+def check_range(name: str, value: Number, low: Number, high: Number, *, low_allowed: bool = False) -> None:
     """Refuses a setting outside low < value < high (low <= value with `low_allowed`); NaN is outside."""
     above = low <= value if low_allowed else low < value
     bounds = f"{low:g} {'<=' if low_allowed else '<'} {name}"

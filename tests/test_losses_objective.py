@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distilvox.errors import UserError
+from distilvox.losses import Objective, ObjectiveConfig, aam, cosine, label_kd, mse, non_target_kd, target_kd
+from distilvox.losses.margin import cross_entropy
+from distilvox.losses.objective import EMBEDDING_PARTS, LABEL_PARTS, SUMMANDS, ramp
+from distilvox.models.head import SpeakerHead, cosines
+
+B, C, D, E = 6, 4, 10, 7
+NAMES = ("ann", "bob", "cyd", "dan")
+DISTILLING = [kd for kd in SUMMANDS if kd != "none"]
+
+
+class Batch:
+    """The same embeddings, labels and centres for every objective of a test."""
+
+    def __init__(self, teacher_dim: int = E) -> None:
+        self.student = torch.randn(B, D, requires_grad=True)
+        self.labels = torch.arange(B) % C
+        self.teacher = torch.randn(B, teacher_dim)
+        self.centres = torch.randn(C, teacher_dim)
+        self.head = SpeakerHead(NAMES, D)
+
+    def objective(self, **config: Any) -> Objective:
+        torch.manual_seed(0)  # the same projection each time
+        return Objective(ObjectiveConfig(**config), self.head, teacher_centres=self.centres)
+
+    def run(self, objective: Objective, epoch: float = 9.0) -> tuple[Tensor, dict[str, Tensor]]:
+        return objective(self.student, self.labels, self.teacher, epoch=epoch)
+
+
+# ---- what the total is ----
+
+
+def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> None:
+    batch = Batch()
+    objective = batch.objective(kd="none", margin=0.3, scale=20.0)
+    total, parts = objective(batch.student, batch.labels, epoch=9.0)
+    logits = aam(batch.head(batch.student), batch.labels, margin=0.3, scale=20.0)
+    assert torch.equal(total, cross_entropy(logits, batch.labels).mean())
+    assert torch.equal(parts["ce"], total)
+    assert parts["kd_weight"] == 0
+    assert set(parts) == {"ce", "kd_weight", "accuracy"}
+
+
+@pytest.mark.parametrize("kd", DISTILLING)
+@pytest.mark.parametrize("centres", ["own", "teacher"])
+def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None:
+    batch = Batch()
+    total, parts = batch.run(batch.objective(kd=kd, kd_centres=centres, weight=0.7, gamma=2.0), epoch=0.25)
+    assert set(parts) == {"ce", *SUMMANDS[kd], "kd_weight", "accuracy"}
+    assert parts["kd_weight"].item() == pytest.approx(0.7 * 0.25)
+    factors = {"nskd": 2.0}
+    distilled = sum(factors.get(name, 1.0) * parts[name].item() for name in SUMMANDS[kd])
+    assert total.item() == pytest.approx(parts["ce"].item() + 0.7 * 0.25 * distilled, rel=1e-6)
+    assert distilled > 0
+    assert not any(part.requires_grad for part in parts.values())
+
+
+@pytest.mark.parametrize("kd", DISTILLING)
+def test_the_total_is_continuous_as_the_weight_vanishes(kd: str) -> None:
+    batch = Batch()
+    plain, _ = batch.run(batch.objective(kd="none"))
+    at_zero, _ = batch.run(batch.objective(kd=kd, weight=0.0))
+    assert torch.equal(at_zero, plain)
+    before, _ = batch.run(batch.objective(kd=kd, margin_warmup_epochs=0.0), epoch=0.0)
+    assert torch.equal(before, plain)
+    gaps = [
+        abs(batch.run(batch.objective(kd=kd, weight=w))[0] - plain).item() for w in (1.0, 1e-1, 1e-2, 1e-3)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] == pytest.approx(1e-3 * gaps[0], rel=0.05)
+
+
+def test_parts_are_the_losses_of_the_logits_that_the_options_name() -> None:
+    batch = Batch()
+    head, labels = batch.head, batch.labels
+    own, teachers = cosines(batch.student, head.weight), cosines(batch.teacher, batch.centres)
+    for sees, (student_margin, teacher_margin) in {
+        "none": (0.0, 0.0),
+        "student": (0.4, 0.0),
+        "both": (0.4, 0.4),
+    }.items():
+        for centres in ("own", "teacher"):
+            settings = {
+                "kd_margin": sees,
+                "kd_centres": centres,
+                "margin": 0.4,
+                "kd_scale": 8.0,
+                "temperature": 2.0,
+            }
+            objective = batch.objective(kd="nskd", **settings)
+            _, parts = batch.run(objective)
+            _, whole = batch.run(batch.objective(kd="kld", **settings))
+            z = own
+            if objective.projection is not None:
+                z = cosines(objective.projection(batch.student), batch.centres)
+            z = aam(z, labels, margin=student_margin, scale=8.0)
+            t = aam(teachers, labels, margin=teacher_margin, scale=8.0)
+            for name, loss, got in (
+                ("tskd", target_kd, parts),
+                ("nskd", non_target_kd, parts),
+                ("kld", label_kd, whole),
+            ):
+                torch.testing.assert_close(got[name], loss(z, t, labels, temperature=2.0).mean().detach())
+
+
+@pytest.mark.parametrize(("kd", "loss"), [("cosine", cosine), ("mse", mse)])
+def test_embeddings_are_compared_directly_where_the_sizes_agree(kd: str, loss: Callable[..., Tensor]) -> None:
+    same = Batch(teacher_dim=D)
+    objective = same.objective(kd=kd)
+    assert objective.projection is None
+    torch.testing.assert_close(same.run(objective)[1][kd], loss(same.student, same.teacher).mean().detach())
+    other = Batch()
+    objective = other.objective(kd=kd)
+    assert objective.projection is not None
+    projected = objective.projection(other.student)
+    torch.testing.assert_close(other.run(objective)[1][kd], loss(projected, other.teacher).mean().detach())
+
+
+def test_accuracy_counts_nearest_centres_without_margin() -> None:
+    batch = Batch()
+    directions = batch.head.weight.detach()[
+        torch.tensor([0, 1, 2, 3, 0, 0])
+    ]  # the last of labels 0 1 2 3 0 1
+    objective = batch.objective(kd="none", margin=1.5, margin_warmup_epochs=0.0)
+    _, parts = objective(2 * directions, batch.labels, epoch=0.0)
+    assert parts["accuracy"].item() == pytest.approx(5 / 6)
+
+
+def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it() -> None:
+    batch = Batch(teacher_dim=D)
+    batch.teacher, batch.centres = batch.student.detach().clone(), batch.head.weight.detach().clone()
+    for kd in DISTILLING:
+        _, parts = batch.run(batch.objective(kd=kd))
+        assert max(abs(parts[name].item()) for name in SUMMANDS[kd]) < 1e-6
+
+
+# ---- schedules ----
+
+
+def test_ramp_rises_linearly_and_stays() -> None:
+    assert [ramp(e, 2) for e in (-1, 0, 0.5, 1, 2, 100)] == [0, 0, 0.25, 0.5, 1, 1]
+    assert [ramp(e, 0) for e in (0, 3)] == [1, 1]
+
+
+def test_margin_and_weight_warm_up_each_over_its_own_epochs() -> None:
+    batch = Batch()
+    objective = batch.objective(kd="kld", weight=2.0, warmup_epochs=4.0, margin=0.4, margin_warmup_epochs=2.0)
+    for epoch, weight, margin in ((0, 0.0, 0.0), (1, 0.5, 0.2), (2.0, 1.0, 0.4), (50, 2.0, 0.4)):
+        _, parts = batch.run(objective, epoch)
+        logits = aam(batch.head(batch.student), batch.labels, margin=margin, scale=32.0)
+        torch.testing.assert_close(parts["ce"], cross_entropy(logits, batch.labels).mean().detach())
+        assert parts["kd_weight"].item() == pytest.approx(weight)
+
+
+# ---- what it owns and what it trains ----
+
+
+@pytest.mark.parametrize("kd", SUMMANDS)
+def test_it_owns_a_projection_only_where_one_is_needed(kd: str) -> None:
+    for teacher_dim in (D, E):
+        for centres in ("own", "teacher"):
+            objective = Batch(teacher_dim).objective(kd=kd, kd_centres=centres)
+            by_label = kd in ("kld", "nskd") and centres == "teacher"
+            needed = by_label or (kd in ("cosine", "mse") and teacher_dim != D)
+            expected = {"head.weight"} | ({"projection.weight"} if needed else set())
+            assert set(objective.state_dict()) == expected  # the teacher's centres are never saved
+            assert {name for name, _ in objective.named_parameters()} == expected
+
+
+@pytest.mark.parametrize("kd", DISTILLING)
+@pytest.mark.parametrize("centres", ["own", "teacher"])
+def test_every_parameter_learns_and_the_teacher_never_does(kd: str, centres: str) -> None:
+    batch = Batch()
+    batch.teacher.requires_grad_()
+    batch.centres.requires_grad_()
+    objective = batch.objective(kd=kd, kd_centres=centres)
+    total, _ = batch.run(objective, epoch=0.0)
+    total.backward()  # a weight of 0 leaves no parameter without a gradient: DDP counts on it
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    total, _ = batch.run(objective)
+    total.backward()
+    grads = [batch.student.grad, *(parameter.grad for parameter in objective.parameters())]
+    assert all(grad is not None and grad.isfinite().all() and grad.any() for grad in grads)
+    assert batch.teacher.grad is None
+    assert batch.centres.grad is None
+
+
+@pytest.mark.parametrize("kd", SUMMANDS)
+@pytest.mark.parametrize("centres", ["own", "teacher"])
+def test_autocast_changes_nothing(kd: str, centres: str) -> None:
+    batch = Batch()
+    objective = batch.objective(kd=kd, kd_centres=centres)
+    expected, _ = batch.run(objective)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, parts = batch.run(objective)
+    assert torch.equal(total, expected)
+    assert all(part.dtype == torch.float32 and part.shape == () for part in parts.values())
+    batch.student, batch.teacher = (
+        batch.student.detach().bfloat16().requires_grad_(),
+        batch.teacher.bfloat16(),
+    )
+    total, _ = batch.run(objective)
+    assert total.dtype == torch.float32
+    assert torch.autograd.grad(total, batch.student)[0].isfinite().all()
+
+
+# ---- the door ----
+
+
+def test_every_kind_has_its_parts_in_the_tables() -> None:
+    assert {name for names in SUMMANDS.values() for name in names} == {*EMBEDDING_PARTS, *LABEL_PARTS}
+
+
+def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
+    config = ObjectiveConfig(kd="kld", temperature=4.0)
+    assert ObjectiveConfig(**asdict(config)) == config
+    for field in asdict(config):
+        with pytest.raises(FrozenInstanceError):
+            setattr(config, field, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("kd", "nksd", r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd\n.*did you mean 'nskd'"),
+        ("kd_margin", "teacher", r"unknown kd_margin\n.*'teacher'\n.*both, none, student"),
+        ("kd_centres", "teachers", r"unknown kd_centres\n.*\n.*\n.*did you mean 'teacher'"),
+        ("weight", -1.0, r"weight is out of range\n.*-1.0\n.*0 <= weight"),
+        ("weight", math.nan, "weight is out of range"),
+        ("warmup_epochs", -0.5, "warmup_epochs is out of range"),
+        ("margin_warmup_epochs", math.inf, "margin_warmup_epochs is out of range"),
+        ("gamma", -2.0, "gamma is out of range"),
+        ("temperature", 0.0, r"temperature is out of range\n.*0.0\n.*0 < temperature"),
+        ("scale", 0.0, "scale is out of range"),
+        ("kd_scale", -16.0, "kd_scale is out of range"),
+        ("margin", 1.6, r"margin is out of range\n.*1.6\n.*0 <= margin < 1.571"),
+    ],
+)
+def test_a_bad_setting_is_refused(field: str, value: object, message: str) -> None:
+    door: Callable[..., None] = inspect.unwrap(ObjectiveConfig.__init__)  # not the tests' own checks
+    with pytest.raises(UserError, match=message):
+        door(object.__new__(ObjectiveConfig), **{field: value})
+
+
+def test_a_teacher_that_is_missing_or_does_not_fit_is_refused() -> None:
+    batch = Batch()
+    for kd in ("kld", "nskd"):
+        with pytest.raises(UserError, match=rf"'{kd}' needs the teacher's class centres"):
+            Objective(ObjectiveConfig(kd=kd), batch.head, teacher_centres=None)
+    with pytest.raises(UserError, match=r"not those of the head's speakers\n.*5 rows\n.*4 rows"):
+        Objective(ObjectiveConfig(), batch.head, teacher_centres=torch.zeros(5, E))
+    with pytest.raises(UserError, match="needs the teacher's embeddings"):
+        batch.objective(kd="cosine")(batch.student, batch.labels, epoch=1.0)
+    objective = Objective(ObjectiveConfig(kd="cosine"), batch.head, teacher_centres=None)
+    with pytest.raises(UserError, match=r"do not have the size .*\n.*D_t = 7\n.*D_t = 10"):
+        objective(batch.student, batch.labels, batch.teacher, epoch=1.0)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    batch = Batch()
+    empty = torch.zeros(0, D), torch.zeros(0, dtype=torch.long), torch.zeros(0, E)
+    with pytest.raises(UserError, match="at least one utterance"):
+        inspect.unwrap(Objective.forward)(batch.objective(), *empty, epoch=1.0)
