@@ -21,9 +21,10 @@ from distilvox.errors import require
 from distilvox.views.bank import Bank
 from distilvox.views.draws import Draws
 
-ZERO_CROSSINGS = 20  # of the windowed sinc, each side: with the window below, −60 dB and a 6 % wide slope
-KAISER_BETA = 6.0
-SILENCE = 1e-12  # mean power (−120 dB) below which a stretch of noise counts as silent
+ZERO_CROSSINGS = 24  # of the windowed sinc, each side
+KAISER_BETA = 5.5  # leaves −55 dB beyond the slope
+SLOPE = 1.75 / ZERO_CROSSINGS  # half the width of the slope that this window has, as a part of its middle
+SILENCE = 1e-6  # level (−120 dB) below which a stretch of noise counts as silent
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def speed_kernel(speed: float) -> tuple[Float32[np.ndarray, "K M"], int, int]:
     ratio = Fraction(speed).limit_denominator(100)
     blocks = max(1, round(40 / ratio.denominator))
     outputs, step = ratio.denominator * blocks, ratio.numerator * blocks
-    cutoff = min(1.0, 1.0 / float(ratio)) * (1 - 1.2 / ZERO_CROSSINGS)
+    cutoff = min(1.0, 1.0 / float(ratio)) * (1 - SLOPE)
     reach = math.ceil(ZERO_CROSSINGS / cutoff)
     centres = np.arange(outputs) * float(ratio)
     inputs = np.arange(-reach, math.floor(centres[-1]) + reach + 2)
@@ -134,10 +135,9 @@ def add_noise(
 
     Silent noise (below −120 dB) adds nothing, and silent speech stays silent.
     """
-    speech_power = waves.square().mean(1)
-    noise_power = noise.square().mean(1)
-    wanted = torch.from_numpy((10.0 ** (-snr_db / 10)).astype(np.float32)).to(waves.device)
-    scale = (speech_power * wanted / noise_power.clamp_min(SILENCE)).sqrt() * (noise_power > SILENCE)
+    speech, level = (torch.linalg.vector_norm(x, dim=1) / x.shape[1] ** 0.5 for x in (waves, noise))
+    wanted = torch.from_numpy((10.0 ** (-snr_db / 20)).astype(np.float32)).to(waves.device)
+    scale = torch.where(level > SILENCE, wanted * speech / level.clamp_min(SILENCE), 0.0)
     return torch.addcmul(waves, noise, scale[:, None])
 
 

@@ -28,8 +28,8 @@ class Bank:
         sample_rate: Hz, of all of them.
     """
 
-    noises: tuple[Float32[np.ndarray, " N"], ...] = ()
-    rooms: tuple[Float32[np.ndarray, " L"], ...] = ()
+    noises: tuple[Float32[np.ndarray, " _"], ...] = ()
+    rooms: tuple[Float32[np.ndarray, " _"], ...] = ()
     sample_rate: int = SAMPLE_RATE
 
     def __post_init__(self) -> None:

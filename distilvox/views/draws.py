@@ -244,9 +244,9 @@ def check_agreement(ours: ViewConfig, theirs: ViewConfig, *, classes_only: bool 
     names = [field.name for field in dataclasses.fields(ours)]
     if classes_only:
         alike = ours.speed_is_new_speaker == theirs.speed_is_new_speaker
-        names = (
-            ["speeds"] if alike and speed_classes(ours) != speed_classes(theirs) else ["speed_is_new_speaker"]
-        )
+        names = ["speed_is_new_speaker"]
+        if alike and speed_classes(ours) != speed_classes(theirs):
+            names = ["speeds"]
     elif ours.noise_probability == theirs.noise_probability == 0:
         names.remove("snr_db")
     for name in names:
