@@ -21,7 +21,7 @@ from distilvox.errors import require
 from distilvox.files import explain_disk_errors, read_json
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.blocks import DATA, KEY, REMEDY, build, prepare, require_complete
-from distilvox.teachers.live import LiveTeacher, Sees, Speech
+from distilvox.teachers.live import LiveTeacher, Speech
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ViewConfig
 
@@ -59,7 +59,7 @@ class TeacherCache:
         view_config: ViewConfig,
         bank: Bank,
         views: int,
-        sees: Sees = "view",
+        sees: str = "view",
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
         rank: int = 0,

@@ -19,7 +19,8 @@ from distilvox.errors import require, unknown
 from distilvox.teachers.base import TeacherHead
 
 How = Literal["auto", "matched", "means", "fitted"]
-WHEN_UNMATCHED: Literal["means", "fitted"] = "means"
+Making = Literal["means", "fitted"]
+WHEN_UNMATCHED: Making = "means"
 """What `auto` does for speakers that the teacher has no row for."""
 
 
@@ -43,11 +44,13 @@ class FittedHead:
         weight: [C, D_t] float32, rows of length 1.
         how: one sentence for the log: where the rows came from.
         matched: how many of the C rows are the teacher's own.
+        own: the labels of those rows.
     """
 
     weight: Float[Tensor, "C D"]
     how: str
     matched: int
+    own: tuple[int, ...] = ()
 
 
 def training_mean(embeddings: Float[Tensor, "U D"]) -> Float[Tensor, " D"]:
@@ -108,7 +111,7 @@ def fit_head(
     labels: Int[Tensor, " U"],
     names: Sequence[str],
     *,
-    how: How = "auto",
+    how: str = "auto",
     centre: Float[Tensor, " D"] | None = None,
     config: FitConfig | None = None,
 ) -> FittedHead:
@@ -119,9 +122,9 @@ def fit_head(
         embeddings: [U, D_t] teacher embeddings of training views.
         labels: [U] in [0, C).
         names: C speaker names, all different.
-        how: `matched` wants the teacher's own row for every speaker; `means` and `fitted` make every row
-            from the embeddings; `auto` takes own rows where names match and makes the rest by
-            `WHEN_UNMATCHED`.
+        how: one of `How`. `matched` wants the teacher's own row for every speaker; `means` and
+            `fitted` make every row from the embeddings; `auto` takes own rows where names match and
+            makes the rest by `WHEN_UNMATCHED`.
         centre: μ [D_t] of `training_mean`, taken from embeddings and own rows alike; None leaves them.
         config: of the fit.
 
@@ -169,7 +172,8 @@ def fit_head(
         weight[own] = centred(teacher_head.weight.to(weight.device)[rows], centre)
     zero = [names[label] for label in torch.nonzero(weight.norm(dim=-1) < 0.5).flatten().tolist()]
     require(not zero, "a centre of the teacher's head has no direction", got=", ".join(zero[:5]))
-    return FittedHead(weight, _sentence(len(own), len(names), making, centre is not None), len(own))
+    how_made = _sentence(len(own), len(names), making, centre is not None)
+    return FittedHead(weight, how_made, len(own), tuple(own))
 
 
 def _sentence(matched: int, classes: int, making: str, is_centred: bool) -> str:

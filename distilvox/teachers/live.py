@@ -55,7 +55,8 @@ class LiveTeacher:
         teacher: on `device`.
         corpus: U utterances at the teacher's sample rate.
         view_config, bank: what a view is.
-        sees: `view`, the same view as the student; `utterance`, the whole clean utterance every time.
+        sees: one of `Sees`: `view`, the same view as the student; `utterance`, the whole clean
+            utterance every time.
         device: where views are made and embedded.
     """
 
@@ -63,7 +64,7 @@ class LiveTeacher:
     corpus: Speech
     view_config: ViewConfig
     bank: Bank
-    sees: Sees
+    sees: str
     device: torch.device | str
 
     def __post_init__(self) -> None:
