@@ -20,7 +20,6 @@ Percentile intervals are too narrow for few speakers (below about 20).
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,34 +70,35 @@ class SpeakerTrials:
         self._target = enrol[order][labels]
         self._enrol = enrol[order][~labels]
         self._test = test[order][~labels]
-        self._targets_below = np.cumsum(labels)[ends]
-        self._others_below = (ends + 1) - self._targets_below
+        # how many trials of each class every point of the DET curve rejects, from none to all
+        self._targets_below = np.concatenate([[0], np.cumsum(labels)[ends]])
+        self._others_below = np.concatenate([[0], ends + 1]) - self._targets_below
 
-    def eer(self, weights: Int[np.ndarray, " S"]) -> float:
-        """EER with each speaker counted `weights` times; NaN where a class has no weight left.
+    def eers(self, draws: Int[np.ndarray, "R S"]) -> Float[np.ndarray, " R"]:
+        """EER with each speaker counted as often as each row of `draws` says; NaN where a class is gone.
 
         The same as `metrics.eer` of the trials written out as often as they count.
         """
-        target = np.cumsum(weights[self._target])
-        other = np.cumsum(weights[self._enrol] * weights[self._test])
+        return np.array([self._eer(weights) for weights in draws], dtype=np.float64)
+
+    def _eer(self, weights: np.ndarray) -> float:
+        target = np.concatenate([[0], np.cumsum(weights[self._target])])
+        other = np.concatenate([[0], np.cumsum(weights[self._enrol] * weights[self._test])])
         targets, others = int(target[-1]), int(other[-1])
         if targets == 0 or others == 0:
             return float("nan")
-
-        def rejected(block: int) -> tuple[int, int]:
-            below, below_others = int(self._targets_below[block]), int(self._others_below[block])
-            return int(target[below - 1]) if below else 0, int(other[below_others - 1]) if below_others else 0
-
-        def crossed(block: int) -> bool:  # p_miss >= p_fa, in exact integers
-            miss, correct = rejected(block)
-            return miss * others >= (others - correct) * targets
-
-        def point(block: int) -> tuple[float, float]:
-            miss, correct = rejected(block) if block >= 0 else (0, 0)
-            return miss / targets, (others - correct) / others
-
-        block = bisect_left(range(len(self._targets_below)), True, key=crossed)
-        return interpolate(point(block - 1), point(block))
+        first, last = 0, len(self._targets_below) - 1  # bisect for the first point with p_miss >= p_fa
+        while first < last:
+            middle = (first + last) // 2
+            missed, correct = target[self._targets_below[middle]], other[self._others_below[middle]]
+            if missed * others >= (others - correct) * targets:  # in exact integers
+                last = middle
+            else:
+                first = middle + 1
+        points = slice(first - 1, first + 1)  # the curve's point 0 accepts all, so first is at least 1
+        miss = target[self._targets_below[points]] / targets
+        fa = (others - other[self._others_below[points]]) / others
+        return interpolate((float(miss[0]), float(fa[0])), (float(miss[1]), float(fa[1])))
 
 
 def number_speakers(
@@ -177,7 +177,7 @@ def bootstrap_eer(
     enrol, test, speakers = number_speakers(labels, enrol_speaker, test_speaker)
     trials = SpeakerTrials(scores, labels, enrol, test)
     draws = _draws(np.random.default_rng(seed), speakers, replicates)
-    return _interval(np.array([trials.eer(weights) for weights in draws]), level)
+    return _interval(trials.eers(draws), level)
 
 
 def paired_bootstrap(
@@ -223,8 +223,7 @@ def paired_bootstrap(
     for system in checked:
         each = np.empty((replicates, seeds))
         for k, scores in enumerate(system):
-            trials = SpeakerTrials(scores, labels, enrol, test)
-            each[:, k] = [trials.eer(weights) for weights in draws]
+            each[:, k] = SpeakerTrials(scores, labels, enrol, test).eers(draws)
         means.append((each * shares).sum(axis=1))
 
     eer_a, eer_b = (float(np.mean([eer(s, labels) for s in system])) for system in checked)

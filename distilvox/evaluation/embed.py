@@ -37,10 +37,13 @@ def equal_length_batches(
     A batch holds `most_samples` samples at most, but always at least one utterance.
     """
     order = np.argsort(-lengths, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
-        size = max(1, most_samples // max(1, int(lengths[group[0]])))
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+    start = 0
+    for stop in [*np.flatnonzero(np.diff(lengths[order])) + 1, len(order)]:
+        while start < stop:
+            size = max(1, most_samples // max(1, int(lengths[order[start]])))
+            batch = order[start : min(start + size, stop)]
+            yield batch
+            start += len(batch)
 
 
 def embed_corpus(

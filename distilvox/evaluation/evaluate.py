@@ -82,7 +82,7 @@ def check_speakers(trials: TrialList, speakers: np.ndarray) -> None:
         kind = "target" if trials.labels[k] else "non-target"
         raise UserError(
             f"{len(wrong)} of {len(same)} trials of {trials.name} contradict the speakers of the corpus; "
-            f"the first is trial {k + 1}, {trials.utterances[enrol]} {trials.utterances[test]}, a {kind} trial",
+            f"the first is {kind} trial {k + 1}, {trials.utterances[enrol]} {trials.utterances[test]}",
             got=f"speakers {speakers[enrol]} and {speakers[test]}",
             remedy="the trial list is mislabelled, or belongs to another corpus",
         )

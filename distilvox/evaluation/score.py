@@ -60,16 +60,16 @@ def cosine_scores(
     Raises:
         UserError: a zero or non-finite embedding (names its row), or an index outside [0, U).
     """
-    for side, index in (("enrol", enrol), ("test", test)):
+    for side, index in (("an enrol", enrol), ("a test", test)):
         require(
             index.ndim == 1 and (np.issubdtype(index.dtype, np.integer)),
-            f"{side} must be a list of integers",
+            f"{side} side must be a list of integers",
             got=f"{index.dtype} of shape {index.shape}",
         )
         outside = np.flatnonzero((index < 0) | (index >= len(embeddings)))
         if len(outside):
             raise UserError(
-                f"trial {outside[0]} names an {side} embedding that is not there",
+                f"trial {outside[0]} names {side} embedding that is not there",
                 got=int(index[outside[0]]),
                 allowed=f"0 to {len(embeddings) - 1}",
             )
