@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from distilvox.ship.card import FILES, Card, OperatingPoint
 from distilvox.ship.export import export
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import escape, render
+from distilvox.ship.runtime import Verifier, cosine
 
 TINY = {"channels": 24, "last_channels": 40, "hidden": 24, "embedding_dim": 16}
 POINT = {
@@ -35,8 +37,16 @@ POINT = {
     "trial_list": "dev_<b>.txt",
     "how": "by hand, for a test",
 }
-METRICS = {"eer": 0.097, "eer_ci": [0.08, 0.11], "min_dcf": {"0.01": 0.6}, "trials": 41_746,
-           "target_trials": 1_746, "speakers": 117, "trial_list": "dev.txt", "scores": "raw cosine"}  # fmt: skip
+METRICS = {
+    "eer": 0.097,
+    "eer_ci": [0.08, 0.11],
+    "min_dcf": {"0.01": 0.6},
+    "trials": 41_746,
+    "target_trials": 1_746,
+    "speakers": 117,
+    "trial_list": "dev.txt",
+    "scores": "raw cosine",
+}
 
 
 def write_run(folder: Path, *, seed: int = 0, teacher: str = "ge2e:") -> Path:
@@ -100,6 +110,18 @@ def test_onnx_equals_pytorch_at_unseen_lengths(exported: tuple[Path, Path], rng:
         # Features with an offset per bin: the graph takes means off itself.
         raw = features + rng.normal(0, 3, (1, 1, features.shape[2])).astype(np.float32)
         assert parity.relative_error(feats_in.run(None, {"feats": raw})[0], truth) < 1e-4
+
+
+def test_the_runtime_embeds_as_pytorch_does(exported: tuple[Path, Path], rng: np.random.Generator) -> None:
+    run, bundle = exported
+    wave = rng.normal(0, 0.1, 20_001).astype(np.float32)
+    with torch.no_grad():
+        truth = exporting.load_student(run, "cpu")[0](torch.from_numpy(wave[None])).numpy()[0]
+    for precision, least in (("float32", 0.999999), ("int8", 0.95)):
+        verifier = Verifier.load(bundle, precision=precision)
+        embedding = verifier.embed(wave)
+        assert (embedding.dtype, embedding.shape) == (np.float32, (16,))
+        assert cosine(embedding, truth) > least
 
 
 def test_a_batch_equals_its_items_alone(exported: tuple[Path, Path], rng: np.random.Generator) -> None:
@@ -224,8 +246,6 @@ def test_readme_states_quality_and_threshold_and_escapes_names(exported: tuple[P
 
 
 def test_readme_of_an_unmeasured_model_says_so(exported: tuple[Path, Path]) -> None:
-    from dataclasses import replace
-
     text = render(replace(read_card(exported[1]), metrics=None, operating_point=None, teacher=None))
     assert "Not measured" in text
     assert "decides nothing" in text

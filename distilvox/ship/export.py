@@ -16,15 +16,15 @@ import torch
 from distilvox import __version__
 from distilvox.audio import MIN_SECONDS, SAMPLE_RATE
 from distilvox.errors import UserError, require
-from distilvox.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from distilvox.files import atomic_folder, read_json, sha256_file, write_bytes, write_json, write_text
 from distilvox.models import Student, parameters_count
-from distilvox.train.runfolder import load_student
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
 from distilvox.ship.parity import check_parity
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import render
 from distilvox.ship.trace import FeatureModel, write_onnx
+from distilvox.train.runfolder import load_student
 
 EVALUATION = "evaluation.json"
 """In the run folder: the last evaluation of the student."""
@@ -164,10 +164,10 @@ def space_id(student: Student, model: Mapping[str, Any]) -> str:
 
 def save_weights(student: Student, path: Path) -> None:
     """The student alone. The head stays behind: its rows are voice prints of the training speakers."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in student.state_dict().items()}
-    save_file(tensors, path, metadata={"distilvox": __version__})
+    write_bytes(path, save(tensors, metadata={"distilvox": __version__}))
 
 
 def training_of(config: Mapping[str, Any], speakers: int) -> dict[str, Any]:

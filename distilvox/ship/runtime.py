@@ -181,11 +181,11 @@ def samples(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     wave = wave.astype(np.float32)
     if not np.isfinite(wave).all():
         raise AudioError(noun, "NaN or infinite samples")
-    seconds = len(wave) / sample_rate
+    seconds = len(wave) * 100 // sample_rate / 100
     if len(wave) and sample_rate != SAMPLE_RATE:
         wave = soxr.resample(wave, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(wave) < round(MIN_SECONDS * SAMPLE_RATE):
-        raise AudioError(noun, f"too short: {seconds:.3f} s, at least {MIN_SECONDS:.2f} s")
+        raise AudioError(noun, f"too short: {seconds:.2f} s, at least {MIN_SECONDS:.2f} s")
     loudest = float(np.abs(wave - wave.mean(dtype=np.float64)).max())
     if loudest < SILENCE_PEAK:
         raise AudioError(noun, "silence")

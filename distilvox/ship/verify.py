@@ -22,13 +22,25 @@ class Embedded:
     error: str | None
 
 
-def embed_files(verifier: Verifier, files: Sequence[Path | str]) -> Iterator[Embedded]:
-    """Embeds recordings one after the other; one that cannot be used does not stop the rest."""
-    for file in files:
-        try:
-            yield Embedded(Path(file), verifier.embed(file), None)
-        except AudioError as error:
-            yield Embedded(Path(file), None, error.reason)
+def embed_files(bundle: Verifier | Path | str, files: Sequence[Path | str]) -> Iterator[Embedded]:
+    """Embeds recordings one after the other; one that cannot be used does not stop the rest.
+
+    Args:
+        bundle: a folder, opened and checked at once, or a `Verifier` with options of its own.
+        files: the recordings.
+
+    Returns:
+        one record a file, in their order, each as soon as it is ready.
+    """
+    verifier = bundle if isinstance(bundle, Verifier) else Verifier.load(bundle)
+    return (embed_file(verifier, Path(file)) for file in files)
+
+
+def embed_file(verifier: Verifier, path: Path) -> Embedded:
+    try:
+        return Embedded(path, verifier.embed(path), None)
+    except AudioError as error:
+        return Embedded(path, None, error.reason)
 
 
 def verify_files(
