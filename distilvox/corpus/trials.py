@@ -7,9 +7,10 @@ written for files fits a corpus.
 from __future__ import annotations
 
 import codecs
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,8 @@ def read_trials(path: Path | str) -> Trials:
             allowed=_FORMATS,
         )
     utterances, enrol, test = _number(words[enrol_at::3], words[test_at::3])
-    pairs = (enrol * len(utterances) + test) * 2 + labels
-    return Trials(path.name, utterances, enrol, test, labels, len(pairs) - len(np.unique(pairs)))
+    trials = np.sort((enrol * len(utterances) + test) * 2 + labels)
+    return Trials(path.name, utterances, enrol, test, labels, int(np.count_nonzero(np.diff(trials) == 0)))
 
 
 def resolve(trials: Trials, corpus: Corpus) -> np.ndarray:
@@ -125,13 +126,12 @@ def _three_a_line(data: bytes) -> bool:
 
 def _number(enrol: Sequence[bytes], test: Sequence[bytes]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Gives every different name, less its extension, a number."""
-    numbers: dict[str, int] = {}
-    known: dict[bytes, int] = {}
-    for written in dict.fromkeys(chain(enrol, test)):
-        known[written] = numbers.setdefault(without_extension(written.decode()), len(numbers))
-    first = np.fromiter(map(known.__getitem__, enrol), np.int64, len(enrol))
-    second = np.fromiter(map(known.__getitem__, test), np.int64, len(test))
-    return tuple(numbers), first, second
+    written: defaultdict[bytes, int] = defaultdict(count().__next__)
+    first = np.fromiter(map(written.__getitem__, enrol), np.int64, len(enrol))
+    second = np.fromiter(map(written.__getitem__, test), np.int64, len(test))
+    names: dict[str, int] = {}
+    number = [names.setdefault(without_extension(name.decode()), len(names)) for name in written]
+    return tuple(names), np.take(number, first), np.take(number, second)
 
 
 def _malformed(path: Path, lines: Sequence[bytes], label_at: int, known: dict[bytes, bool]) -> UserError:
