@@ -8,6 +8,7 @@ heads      class centres over the training speakers: own rows by name, else fitt
 live       the teacher run on the spot on views or whole utterances
 blocks     the files of a cache
 cache      embeddings of views on disk, float16, resumable
+look       the figures behind the pre-flight, and its verdicts
 preflight  is this teacher worth learning from, and do its labels fit?
 """
 
