@@ -98,6 +98,14 @@ def test_a_teacher_is_frozen_and_its_embedding_enters_a_loss(weights: Path) -> N
     assert teacher.head() is None
 
 
+def test_autocast_around_a_teacher_changes_nothing(weights: Path) -> None:
+    teacher = load(f"ge2e:{weights}")
+    waves = torch.randn(2, 8_000) * 0.1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = teacher.embed(waves)
+    assert torch.equal(inside, teacher.embed(waves))
+
+
 def test_the_id_follows_the_weights_alone(tmp_path: Path) -> None:
     state = random_state()
     first = load(f"ge2e:{write(tmp_path / 'a.pt', state)}").id

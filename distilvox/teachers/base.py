@@ -65,6 +65,8 @@ class Teacher(nn.Module, ABC):
     def embed(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         """Embeds without a graph: float32 out, whatever the teacher computes in.
 
+        A surrounding autocast is the student's affair and changes nothing here: live equals cached.
+
         Args:
             waves: [B, N] in about [-1, 1] at `sample_rate`, all of one length.
 
@@ -73,7 +75,7 @@ class Teacher(nn.Module, ABC):
         """
         if waves.shape[0] == 0:
             return waves.new_zeros((0, self.embedding_dim), dtype=torch.float32)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
             return self.forward(waves).float()
 
     def train(self, mode: bool = True) -> Teacher:
