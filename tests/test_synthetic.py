@@ -15,7 +15,7 @@ from distilvox.corpus.sentences import GRAMMARS, draw_sentence
 from distilvox.corpus.speaking import SHORTEST, render
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.synthetic import synthesise
-from distilvox.corpus.voices import BASES, draw_voice
+from distilvox.corpus.voices import BASES, draw_voice, voice_file
 from distilvox.errors import UserError
 
 needs_engine = pytest.mark.skipif(
@@ -132,7 +132,7 @@ def test_every_language_has_a_grammar_and_every_draw_is_a_sentence(rng: np.rando
         said = {draw_sentence(language, rng) for _ in range(50)}
         assert len(said) >= 45
         assert all(5 <= len(sentence.split()) <= 30 and sentence.isprintable() for sentence in said)
-    assert len({draw_voice(rng).text for _ in range(50)}) == 50
+    assert len({voice_file(draw_voice(rng)) for _ in range(50)}) == 50
 
 
 @needs_engine

@@ -1,6 +1,6 @@
-"""Renders synthetic speakers: drawn voice, drawn sessions, drawn sentences, to int16 at 16 kHz.
+"""Renders synthetic speakers: drawn voice, sessions (mood and channel) and sentences, to int16 at 16 kHz.
 
-Every draw comes from a generator addressed by (seed, what, speaker, session, utterance), and a speaker's
+Every draw comes from a generator addressed by (seed, what, speaker, session, utterance), and a session's
 utterances are said in order after the engine was loaded anew. So a wave depends on its own address alone:
 not on how many speakers or utterances were asked for, nor on which process made it.
 """
@@ -17,7 +17,7 @@ from distilvox.audio import SAMPLE_RATE
 from distilvox.corpus.channel import LONGEST, Channel, apply_channel, draw_channel
 from distilvox.corpus.espeak import ENGINE_RATE, Engine
 from distilvox.corpus.sentences import GRAMMARS, draw_sentence
-from distilvox.corpus.voices import draw_voice
+from distilvox.corpus.voices import draw_mood, draw_voice, voice_file
 
 SHORTEST = 2.0
 """Seconds. A shorter utterance gets another sentence; one above `LONGEST` is cut and faded out."""
@@ -54,16 +54,21 @@ def _render_speaker(engine: Engine, seed: int, speaker: int, utterances: int) ->
     random = _random(seed, _VOICE, speaker)
     voice = draw_voice(random)
     sessions = int(random.integers(2, 4))
-    channels = [draw_channel(_random(seed, _SESSION, speaker, session)) for session in range(sessions)]
-    engine.set_voice(voice.base, voice.text)
     name = f"synth{speaker:04d}"
-    for number in range(utterances):
-        turn, session = divmod(number, sessions)
-        random = _random(seed, _SPEECH, speaker, session, turn)
-        wave = _speak(engine, voice.language, channels[session], random)
-        yield Utterance(
-            f"{name}/s{session}/{turn:02d}", name, f"s{session}", wave, voice.language, round(voice.pitch, 1)
-        )
+    for session in range(min(sessions, utterances)):
+        random = _random(seed, _SESSION, speaker, session)
+        channel = draw_channel(random)
+        engine.set_voice(voice.base, voice_file(draw_mood(voice, random)))
+        for turn in range(len(range(session, utterances, sessions))):
+            wave = _speak(engine, voice.language, channel, _random(seed, _SPEECH, speaker, session, turn))
+            yield Utterance(
+                name=f"{name}/s{session}/{turn:02d}",
+                speaker=name,
+                session=f"s{session}",
+                wave=wave,
+                language=voice.language,
+                pitch=round(voice.pitch, 1),
+            )
 
 
 def _speak(engine: Engine, language: str, channel: Channel, random: np.random.Generator) -> np.ndarray:
