@@ -2,6 +2,7 @@
 
 - `store`      the corpus: int16 PCM in one memory-mapped file, a table, a manifest
 - `table`      the row of an utterance; Parquet
+- `tables`     a TSV or CSV list of utterances, as people keep them
 - `sources`    what there is to pack: a folder or a table, filtered by `--where`
 - `decode`     one file → int16 samples or the reason why not, in a process of its own
 - `journal`    what a killed `pack` had done, so that the next one goes on from there

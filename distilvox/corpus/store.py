@@ -86,6 +86,10 @@ class Corpus:
             allowed=f"version {VERSION}",
             remedy="pack it again with this distilvox",
         )
+        missing = [key for key in ("utterances", "sample_rate", "sha256") if key not in manifest]
+        require(
+            not missing, f"{path / 'corpus.json'} is damaged: it lacks {', '.join(missing)}", remedy=_REMEDY
+        )
         table = read_table(path / "utterances.parquet")
         audio = path / "audio.bin"
         promised = 2 * sum(table["samples"])
