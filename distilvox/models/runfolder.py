@@ -1,4 +1,4 @@
-"""Reading a run folder: `config.json` says what was trained, `model.safetensors` holds the weights."""
+"""A run folder on disk: `config.json` says what was trained, `model.safetensors` holds the weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from distilvox import models
 from distilvox.errors import UserError, require
-from distilvox.files import read_json
-from distilvox.models import Student
+from distilvox.files import atomic_file, read_json
+from distilvox.models.head import SpeakerHead
+from distilvox.models.student import Student
+from distilvox.models.table import build
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -80,6 +81,17 @@ def read_weights(folder: Path | str) -> dict[str, Tensor]:
         raise UserError(f"these weights are damaged: {path}", got=str(error), remedy=REMEDY) from None
 
 
+def save_model(folder: Path, *, student: Student, head: SpeakerHead, projection: nn.Linear | None) -> None:
+    """Writes `model.safetensors`: `student.*`, `head.weight` [C, D], and `projection.weight` [D_t, D] if any."""
+    tensors = {f"student.{name}": value for name, value in student.state_dict().items()}
+    tensors["head.weight"] = head.weight
+    if projection is not None:
+        tensors["projection.weight"] = projection.weight
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_file(folder / WEIGHTS) as temporary:
+        save_file(plain, temporary)
+
+
 def match_tensors(
     found: Mapping[str, Tensor],
     wanted: Mapping[str, Tensor],
@@ -128,7 +140,7 @@ def load_student(folder: Path | str, device: torch.device | str = "cpu") -> Load
     folder = Path(folder)
     config = read_config(folder)
     found = read_weights(folder)
-    student = models.build(config["model"]["name"], **config["model"]["config"])
+    student = build(config["model"]["name"], **config["model"]["config"])
     names = tuple(config["speakers"])
     wanted = {f"student.{name}": value for name, value in student.state_dict().items()}
     wanted["head.weight"] = torch.empty(len(names), student.embedding_dim)

@@ -1,0 +1,87 @@
+"""pack, synth, corpus: from files to a corpus, and what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from distilvox.console import err, out, print_json
+from distilvox.corpus.describe import describe, render
+from distilvox.corpus.store import Corpus
+
+
+def pack(
+    source: Positional[Path],
+    out_: Annotated[Positional[Path], arg(name="out", metavar="OUT")],
+    /,
+    table: Path | None = None,
+    where: UseAppendAction[tuple[tuple[str, ...], ...]] = (),
+    jobs: int | None = None,
+    max_rejected: float = 0.01,
+) -> None:
+    """Pack speech files into a corpus: one memory-mapped store that any number of processes read.
+
+    Any format and rate that libsndfile reads; resampled to 16 kHz mono. A file that cannot be used is
+    written to OUT/rejected.tsv with its reason and counted on the last line. A killed run resumes when the
+    same command is given again.
+
+    Examples:
+        distilvox pack speech/ corpus/
+        distilvox pack chorus/ train/ --table chorus/utterances.tsv --where split=train
+
+    Args:
+        source: a folder `speaker/[session/]utterance.*`, or the folder that the table's names are relative to.
+        out_: the corpus folder to write.
+        table: a TSV or CSV with the columns `utterance` (or `path`) and `speaker`; other columns are kept.
+        where: `column=value` keeps only such rows of the table. Several columns must all hold; a column
+            given twice may take either value.
+        jobs: processes; all cores if not given.
+        max_rejected: the share of files that may be rejected before the whole is refused (exit code 1).
+    """
+    from distilvox.corpus.pack import pack as pack_corpus
+
+    terms = [term for group in where for term in group]
+    report = pack_corpus(source, out_, table=table, where=terms, jobs=jobs, max_rejected=max_rejected)
+    err.print(report.summary(), highlight=False)
+
+
+def synth(
+    out_: Annotated[Positional[Path], arg(name="out", metavar="OUT")],
+    /,
+    speakers: int = 200,
+    utterances: int = 20,
+    seed: int = 0,
+    jobs: int | None = None,
+) -> None:
+    """Make a corpus of synthetic speakers with eSpeak NG: drawn voices, channels and sentences.
+
+    The voices are synthetic: good for a first run and for experiments in the number of speakers, no
+    substitute for real speech.
+
+    Args:
+        out_: the corpus folder to write.
+        speakers: how many voices.
+        utterances: sentences of each.
+        seed: the same seed makes the same corpus, and more speakers keep the earlier ones.
+        jobs: processes; all cores if not given.
+    """
+    from distilvox.corpus.synthetic import synthesise
+
+    synthesise(out_, speakers=speakers, utterances=utterances, seed=seed, jobs=jobs)
+    corpus(out_)
+
+
+def corpus(path: Positional[Path], /, json: bool = False) -> None:
+    """Print what is in a corpus: speakers, hours, utterances of a speaker, durations.
+
+    Args:
+        path: a folder that `distilvox pack` or `distilvox synth` made.
+        json: print it as JSON on stdout.
+    """
+    description = describe(Corpus.open(path))
+    if json:
+        print_json(description)
+    else:
+        out.print(render(description))

@@ -1,0 +1,119 @@
+"""evaluate, study, report: how good it is, compared with what, and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+from tyro.conf import Positional
+
+from distilvox.console import err, out as console, print_json, progress
+from distilvox.evaluation.judge import Judge
+from distilvox.evaluation.models import embedder
+from distilvox.train.distributed import pick_device
+
+
+def evaluate(
+    model: Positional[str],
+    /,
+    *,
+    corpus: Path,
+    trials: Path,
+    device: str = "auto",
+    precision: str = "float32",
+    replicates: int = 1000,
+    json: bool = False,
+) -> None:
+    """EER and minDCF of a model on a trial list, with confidence intervals over the speakers.
+
+    Whole utterances, raw cosine. Nothing is tuned on the trials.
+
+    Examples:
+        distilvox evaluate runs/student --corpus dev/ --trials dev.txt
+        distilvox evaluate bundle/ --corpus dev/ --trials dev.txt --precision int8 --json
+        distilvox evaluate ge2e: --corpus dev/ --trials dev.txt
+
+    Args:
+        model: a run folder, a bundle, or a teacher's URI (`ge2e:`, `run:FOLDER`).
+        corpus: the corpus that holds the trials' utterances.
+        trials: a list `label enrol test` (VoxCeleb) or `enrol test target|nontarget` (Kaldi).
+        device: auto, cpu, cuda, cuda:N; a bundle runs on the CPU.
+        precision: float32 or int8, for a bundle.
+        replicates: resamples of the speakers for the confidence interval.
+        json: print JSON on stdout; rates are fractions.
+    """
+    judge = Judge.open(corpus, trials)
+    embed, name = embedder(model, device=pick_device(device), precision=precision)
+    with progress() as bar:
+        task = bar.add_task(f"embedding with {name}", total=len(judge.rows), note="")
+        embeddings = judge.embed(embed, device="cpu" if name == "bundle" else pick_device(device),
+                                 progress=lambda n: bar.advance(task, n))  # fmt: skip
+    result = judge.judge(embeddings, replicates=replicates)
+    if json:
+        print_json({"model": model, **result.to_json()})
+        return
+    low, high = result.eer_ci
+    table = Table(title=f"{model} on {result.trial_list} ({result.scoring})", title_justify="left")
+    for column in ("EER", "95 % interval", "minDCF 0.01", "minDCF 0.05", "trials", "target", "speakers"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        f"{result.eer:.2%}", f"{low:.2%} – {high:.2%}", f"{result.min_dcf['0.01']:.3f}",
+        f"{result.min_dcf['0.05']:.3f}", f"{result.trials:,}", f"{result.target_trials:,}", f"{result.speakers:,}",
+    )  # fmt: skip
+    console.print(table)
+
+
+def study(
+    recipe: Positional[Path],
+    /,
+    *,
+    corpus: Path,
+    trials: Path,
+    trials_corpus: Path,
+    out: Path,
+    noise: Path | None = None,
+    rooms: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    json: bool = False,
+) -> None:
+    """Run a recipe: methods × seeds on equal terms, then the table that compares them.
+
+    Every run has its own folder in OUT; finished runs are skipped, begun ones resumed. OUT/study.json and
+    OUT/study.md hold the result: mean and spread over seeds, and paired intervals over speakers and seeds.
+
+    Example:
+        distilvox study recipes/objectives.yaml --corpus train/ --trials dev.txt --trials-corpus dev/ --out study/
+
+    Args:
+        recipe: a YAML file; see recipes/ for examples.
+        corpus: the training speakers.
+        trials: a trial list of other speakers.
+        trials_corpus: the corpus that holds the trials' utterances.
+        out: the folder of all runs.
+        noise: a folder of noises to mix in; synthetic noises if not given.
+        rooms: a folder of room impulse responses; synthetic rooms if not given.
+        cache: where the teacher's embeddings are kept; beside the corpus if not given.
+        device: auto, cpu, cuda, cuda:N.
+        jobs: runs at a time; on a CPU as many as it has cores is fastest.
+        json: print the result as JSON on stdout.
+    """
+    from distilvox.cli.training import open_bank
+    from distilvox.files import write_json, write_text
+    from distilvox.study.compare import compare, markdown, render
+    from distilvox.study.grid import run_grid
+    from distilvox.study.recipe import read_recipe
+
+    read = read_recipe(recipe)
+    run_grid(
+        read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=open_bank(noise, rooms),
+        device=device, cache=cache, jobs=jobs, say=err.print,
+    )  # fmt: skip
+    result = compare(read, out)
+    write_json(out / "study.json", result)
+    write_text(out / "study.md", markdown(result))
+    if json:
+        print_json(result)
+    else:
+        console.print(render(result))

@@ -1,0 +1,222 @@
+"""teacher, train, distil: what makes a run."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from distilvox.console import err, print_json
+from distilvox.corpus.store import Corpus
+from distilvox.errors import UserError, require
+from distilvox.evaluation.judge import Judge
+from distilvox.losses.objective import ObjectiveConfig
+from distilvox.train.config import RunConfig, TargetConfig, TrainConfig
+from distilvox.train.distributed import pick_device
+from distilvox.train.loop import fit
+from distilvox.views.bank import Bank, load_bank, synthetic_bank
+from distilvox.views.draws import ViewConfig
+
+Flat = arg(name="")
+
+
+def distil(
+    *,
+    corpus: Path,
+    teacher: str,
+    out: Path,
+    student: str = "xvector-s",
+    student_options: tuple[str, ...] = (),
+    trials: Path | None = None,
+    trials_corpus: Path | None = None,
+    noise: Path | None = None,
+    rooms: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    force: bool = False,
+    objective: Annotated[ObjectiveConfig, Flat] = ObjectiveConfig(),  # noqa: B008 (frozen)
+    train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
+    targets: TargetConfig = TargetConfig(),  # noqa: B008
+    views: ViewConfig = ViewConfig(),  # noqa: B008
+) -> None:
+    """Distil a teacher into a student: CE(AAM-softmax) + weight · KD, the whole run in one folder.
+
+    The teacher's embeddings are computed once and cached beside the corpus; a pre-flight says how good the
+    teacher is on this data before a step is taken. A killed run goes on with --resume.
+
+    Examples:
+        distilvox distil --corpus train/ --teacher ge2e: --out runs/student
+        distilvox distil --corpus train/ --teacher run:runs/big --objective nskd --out runs/small \\
+            --trials dev.txt --trials-corpus dev/
+        torchrun --nproc-per-node 4 -m distilvox distil --corpus train/ --teacher ge2e: --out runs/student
+
+    Args:
+        corpus: the training speakers: a folder that `distilvox pack` made.
+        teacher: `ge2e:` (the installed resemblyzer weights), `ge2e:FILE`, or `run:FOLDER` (our own).
+        out: the run folder to write.
+        student: a student's name; a wrong one lists them all.
+        student_options: `field=value` of the student's configuration, for instance `embedding_dim=192`.
+        trials: a trial list of other speakers, judged every --evaluate-epochs and at the end.
+        trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
+        noise: a folder of noises to mix in; synthetic noises if not given.
+        rooms: a folder of room impulse responses; synthetic rooms if not given.
+        cache: where the teacher's embeddings are kept; beside the corpus if not given.
+        device: auto, cpu, cuda, cuda:N.
+        resume: go on from the last checkpoint in OUT.
+        force: train although the pre-flight finds the teacher useless, or trial speakers in training.
+    """
+    from distilvox.teachers import load
+
+    config = RunConfig(student, parse_options(student_options), objective, views, targets, train)
+    fit(
+        config,
+        corpus=Corpus.open(corpus),
+        out=out,
+        teacher=load(teacher, device=pick_device(device)),
+        judge=open_judge(corpus, trials, trials_corpus),
+        bank=open_bank(noise, rooms),
+        device=device,
+        cache=cache,
+        resume=resume,
+        force=force,
+    )
+
+
+def train(
+    *,
+    corpus: Path,
+    out: Path,
+    student: str = "xvector-s",
+    student_options: tuple[str, ...] = (),
+    trials: Path | None = None,
+    trials_corpus: Path | None = None,
+    noise: Path | None = None,
+    rooms: Path | None = None,
+    device: str = "auto",
+    scale: float = 32.0,
+    margin: float = 0.2,
+    resume: bool = False,
+    force: bool = False,
+    train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
+    views: ViewConfig = ViewConfig(),  # noqa: B008
+) -> None:
+    """Train a model without a teacher, with the AAM-softmax: a baseline, or a teacher for others.
+
+    Examples:
+        distilvox train --corpus train/ --student resnet34 --out runs/big
+        distilvox distil --corpus train/ --teacher run:runs/big --out runs/small
+
+    Args:
+        corpus: the training speakers: a folder that `distilvox pack` made.
+        out: the run folder to write.
+        student: a model's name; a wrong one lists them all.
+        student_options: `field=value` of the model's configuration, for instance `embedding_dim=192`.
+        trials: a trial list of other speakers, judged every --evaluate-epochs and at the end.
+        trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
+        noise: a folder of noises to mix in; synthetic noises if not given.
+        rooms: a folder of room impulse responses; synthetic rooms if not given.
+        device: auto, cpu, cuda, cuda:N.
+        scale: of the AAM-softmax.
+        margin: of the AAM-softmax, in radians.
+        resume: go on from the last checkpoint in OUT.
+        force: train although speakers of the trials are in training.
+    """
+    objective = ObjectiveConfig(kd="none", scale=scale, margin=margin)
+    fit(
+        RunConfig(student, parse_options(student_options), objective, views, None, train),
+        corpus=Corpus.open(corpus),
+        out=out,
+        judge=open_judge(corpus, trials, trials_corpus),
+        bank=open_bank(noise, rooms),
+        device=device,
+        resume=resume,
+        force=force,
+    )
+
+
+def teacher(
+    uri: Positional[str],
+    /,
+    *,
+    corpus: Path,
+    trials: Path | None = None,
+    trials_corpus: Path | None = None,
+    noise: Path | None = None,
+    rooms: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    scale: float = 16.0,
+    json: bool = False,
+    targets: TargetConfig = TargetConfig(),  # noqa: B008
+    views: ViewConfig = ViewConfig(),  # noqa: B008
+) -> None:
+    """Look at a teacher before training on it: its EER, its accuracy on your speakers, its sharpness.
+
+    Fills the same cache that `distilvox distil` reads, so nothing is computed twice.
+
+    Args:
+        uri: `ge2e:`, `ge2e:FILE`, or `run:FOLDER`.
+        corpus: the training speakers.
+        trials: a trial list of other speakers, for the teacher's own EER.
+        trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
+        noise: a folder of noises to mix in; synthetic noises if not given.
+        rooms: a folder of room impulse responses; synthetic rooms if not given.
+        cache: where the teacher's embeddings are kept; beside the corpus if not given.
+        device: auto, cpu, cuda, cuda:N.
+        scale: of the cosines in the teacher's probabilities (--kd-scale of `distil`).
+        json: print it as JSON on stdout.
+    """
+    from distilvox.teachers import load
+    from distilvox.train.targets import prepare_targets
+
+    where = pick_device(device)
+    looked = prepare_targets(
+        load(uri, device=where),
+        Corpus.open(corpus),
+        config=targets,
+        views=views,
+        bank=open_bank(noise, rooms),
+        scale=scale,
+        device=where,
+        cache=cache,
+        judge=open_judge(corpus, trials, trials_corpus),
+    ).preflight
+    if json:
+        print_json(looked.to_json())
+    else:
+        err.print(looked.render())
+
+
+def open_judge(corpus: Path, trials: Path | None, trials_corpus: Path | None) -> Judge | None:
+    """The trials bound to their corpus, or None without trials."""
+    if trials is None:
+        require(trials_corpus is None, "--trials-corpus was given without --trials", remedy="give both")
+        return None
+    return Judge.open(trials_corpus or corpus, trials)
+
+
+def open_bank(noise: Path | None, rooms: Path | None) -> Bank:
+    """The noises and rooms of the folders; what has no folder is synthetic."""
+    if noise is None and rooms is None:
+        return synthetic_bank(0)
+    made = synthetic_bank(0)
+    given = load_bank(noise, rooms)
+    return replace(given, noises=given.noises or made.noises, rooms=given.rooms or made.rooms)
+
+
+def parse_options(terms: tuple[str, ...]) -> dict[str, Any]:
+    """`("embedding_dim=192",)` → {"embedding_dim": 192}; a value is JSON where it parses, else a string."""
+    options: dict[str, Any] = {}
+    for term in terms:
+        name, equals, text = term.partition("=")
+        if not (name and equals):
+            raise UserError("a student option is written field=value", got=repr(term), allowed="embedding_dim=192")
+        try:
+            options[name.strip()] = json_.loads(text)
+        except json_.JSONDecodeError:
+            options[name.strip()] = text
+    return options

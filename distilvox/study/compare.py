@@ -1,0 +1,107 @@
+"""What a study found: mean and spread of every method, and paired intervals between them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from distilvox.errors import require
+from distilvox.evaluation.confidence import paired_bootstrap
+from distilvox.evaluation.judge import EVALUATION, SCORES
+from distilvox.files import read_json
+from distilvox.study.grid import run_folder
+from distilvox.study.recipe import Recipe
+
+
+def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, Any]:
+    """Compares the finished runs of a study.
+
+    Returns:
+        JSON-ready: for every method the EER and minDCF of each seed, their mean and standard deviation
+        (over seeds, n − 1), and against every other method the paired difference of mean EER with its
+        interval over speakers and seeds (`evaluation.confidence.paired_bootstrap`). Rates are fractions.
+    """
+    folders = {m: [run_folder(out, m, seed) for seed in recipe.seeds] for m in recipe.methods}
+    judged = {m: [read_json(f / EVALUATION, noun="finished run") for f in runs] for m, runs in folders.items()}
+    lists = {(j["trial_list"], j["trials"], j["scores"]) for runs in judged.values() for j in runs}
+    require(len(lists) == 1, "the runs were judged by different trials", got=sorted(lists))
+    trial_list, trials, scoring = lists.pop()
+    methods = {m: {"eer": _spread([j["eer"] for j in runs]), **_dcf(runs)} for m, runs in judged.items()}
+    scores = {m: [np.load(f / SCORES)["scores"].astype(float) for f in runs] for m, runs in folders.items()}
+    with np.load(folders[recipe.baseline][0] / SCORES) as held:
+        labels, who = held["labels"], held["speakers"]
+        sides = who[held["enrol"]], who[held["test"]]
+    paired: dict[str, dict[str, Any]] = {m: {} for m in recipe.methods}
+    for m in recipe.methods:
+        for other in recipe.methods:
+            if m != other:
+                found = paired_bootstrap(scores[other], scores[m], labels, *sides, replicates=replicates)
+                paired[m][other] = asdict(found)
+    return {
+        "title": recipe.title,
+        "teacher": recipe.teacher,
+        "base": recipe.base,
+        "fields": recipe.methods,
+        "seeds": list(recipe.seeds),
+        "baseline": recipe.baseline,
+        "trial_list": trial_list,
+        "trials": trials,
+        "scores": scoring,
+        "methods": methods,
+        "paired": paired,
+    }
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": spread, "runs": values}
+
+
+def _dcf(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {f"min_dcf_{p}": _spread([j["min_dcf"][p] for j in runs]) for p in runs[0]["min_dcf"]}
+
+
+COLUMNS = ("method", "EER", "± over seeds", "minDCF 0.01", "minDCF 0.05", "against", "change (95 %)", "relative")
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table of a comparison, one row a method, percentages as people read them."""
+    table = []
+    for method, found in result["methods"].items():
+        spread = found["eer"]["std"]
+        cells = [method, f"{found['eer']['mean']:.2%}", "–" if spread is None else f"{spread:.2%}"]
+        cells += [f"{found[f'min_dcf_{p}']['mean']:.3f}" for p in ("0.01", "0.05")]
+        if method == result["baseline"]:
+            cells += ["–", "–", "–"]
+        else:
+            pair = result["paired"][method][result["baseline"]]
+            change = f"{100 * pair['difference']:+.2f} ({100 * pair['low']:+.2f} … {100 * pair['high']:+.2f})"
+            relative = "–" if pair["relative"] is None else f"{pair['relative']:+.1%}"
+            cells += [result["baseline"], change, relative]
+        table.append(tuple(cells))
+    return table
+
+
+def heading(result: dict[str, Any]) -> str:
+    return f"{result['title']}: {result['trial_list']}, {result['scores']}, {len(result['seeds'])} seeds"
+
+
+def render(result: dict[str, Any]) -> Table:
+    """For a terminal."""
+    table = Table(title=heading(result), title_justify="left")
+    for k, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if k == 0 else "right")
+    for row in rows(result):
+        table.add_row(*row)
+    return table
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """For a page: the same table."""
+    lines = [f"**{heading(result)}**", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(result)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,280 @@
+"""The training loop, top to bottom: one function, no hooks. To do something else, copy it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distilvox import __version__, models
+from distilvox.console import err, progress
+from distilvox.corpus.store import Corpus
+from distilvox.errors import UserError, require
+from distilvox.evaluation.judge import EVALUATION, Judge, save_evaluation
+from distilvox.files import read_json, write_json
+from distilvox.losses.objective import Objective
+from distilvox.models.head import SpeakerHead
+from distilvox.models.runfolder import CONFIG, VERSION, WEIGHTS, save_model
+from distilvox.teachers.base import Teacher
+from distilvox.teachers.preflight import refuse
+from distilvox.train import checkpoint
+from distilvox.train.config import RunConfig, TrainConfig, differences, to_json
+from distilvox.train.distributed import World, has_fast_bf16, join, pick_device
+from distilvox.train.runlog import RunLog
+from distilvox.train.schedules import learning_rate
+from distilvox.train.targets import prepare_targets, view_of_epoch
+from distilvox.views.bank import Bank, synthetic_bank
+from distilvox.views.batches import batches, steps_per_epoch
+from distilvox.views.draws import view_speakers
+
+FLUSH_STEPS = 20
+"""Losses are looked at, logged and checked for NaN every so many steps: the only time the host waits."""
+
+
+class Distiller(nn.Module):
+    """Student and objective in one module, so that data parallelism wraps everything that learns."""
+
+    def __init__(self, student: models.Student, objective: Objective) -> None:
+        super().__init__()
+        self.student = student
+        self.objective = objective
+
+    def forward(
+        self, waves: Tensor, labels: Tensor, teacher: Tensor | None, epoch: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective(self.student(waves), labels, teacher, epoch=epoch)
+
+
+def fit(
+    config: RunConfig,
+    *,
+    corpus: Corpus,
+    out: Path,
+    teacher: Teacher | None = None,
+    judge: Judge | None = None,
+    bank: Bank | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
+    """Trains one student and writes its run folder. Under torchrun, every process calls this.
+
+    Args:
+        config: everything that decides the result.
+        corpus: the training speakers, at least two.
+        out: the run folder.
+        teacher: needed by every objective but `none`.
+        judge: dev trials, judged every `evaluate_epochs` and at the end.
+        bank: noises and rooms; synthetic ones if None.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`.
+        cache: folder of the teacher's embeddings; beside the corpus if None.
+        resume: go on from the last checkpoint of `out`.
+        force: train although the teacher is of no use, or speakers of the trials are trained on.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: unusable input, a run folder in the way, a non-finite loss (names the step), a full disk.
+    """
+    where = pick_device(device)
+    with join(where) as world:
+        return _fit(config, corpus, Path(out), teacher, judge, bank, where, cache, resume, force, world)
+
+
+def _fit(
+    config: RunConfig,
+    corpus: Corpus,
+    out: Path,
+    teacher: Teacher | None,
+    judge: Judge | None,
+    bank: Bank | None,
+    device: torch.device,
+    cache: Path | None,
+    resume: bool,
+    force: bool,
+    world: World,
+) -> Path:
+    train, say = config.train, err.print if world.is_main else _silent
+    if train.threads:
+        torch.set_num_threads(train.threads)
+
+    # ---- the door --------------------------------------------------------------------------------------------
+    names = view_speakers(config.views, corpus.speakers)
+    require(
+        len(corpus.speakers) >= 2,
+        "a speaker verifier cannot be trained on one speaker",
+        got=f"{len(corpus.speakers)} in {corpus.path}",
+        allowed="2 or more, better thousands",
+    )
+    if config.objective.kd == "none":
+        teacher = None
+    else:
+        require(teacher is not None, f"the objective {config.objective.kd!r} needs a teacher")
+        require(config.targets is not None, "a distillation needs the targets' configuration")
+    if judge is not None and not force:
+        judge.refuse_training_speakers(corpus.speakers)
+    bank = synthetic_bank(0) if bank is None else bank
+
+    # ---- student and head, from the seed; then the folder, the teacher, the objective ------------------------
+    torch.manual_seed(train.seed)
+    student = models.build(config.student, **config.student_options)
+    head = SpeakerHead(names, student.embedding_dim)
+    record = {
+        "version": VERSION,
+        "distilvox": __version__,
+        "model": {"name": student.name, "config": to_json(student.config)},
+        **{part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")},
+        "corpus": {
+            "path": str(corpus.path), "id": corpus.id, "utterances": len(corpus), "hours": corpus.seconds / 3600
+        },
+        "bank": bank.id,
+        "teacher": {"uri": teacher.uri, "id": teacher.id} if teacher else None,
+        "trials": judge.trials.name if judge else None,
+        "speakers": names,
+    }  # fmt: skip
+    if world.is_main:
+        _open(out, record, resume)
+    world.barrier()
+    if (out / (EVALUATION if judge else WEIGHTS)).exists():
+        say(f"{out} is finished already: nothing to do")
+        return out
+    targets = None
+    if teacher is not None and config.targets is not None:
+        targets = prepare_targets(
+            teacher.to(device), corpus, config=config.targets, views=config.views, bank=bank,
+            scale=config.objective.kd_scale, device=device, cache=cache, judge=judge, world=world,
+        )  # fmt: skip
+        if world.is_main:
+            say(targets.preflight.render())
+            write_json(out / "preflight.json", targets.preflight.to_json())
+        for warning in refuse(targets.preflight, force):
+            say(f"[yellow]teacher:[/] {warning}")
+    torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
+    objective = Objective(config.objective, head, teacher_centres=targets.head.weight if targets else None)
+    module = Distiller(student, objective).to(device).train()
+    model = module if world.size == 1 else DistributedDataParallel(module)
+
+    # ---- optimiser and position ------------------------------------------------------------------------------
+    optimiser = _optimiser(module, train)
+    step = 0
+    if (state := checkpoint.load(out, device=device)) is not None:
+        module.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["rng"].cpu())
+        step = int(state["step"])
+        say(f"resumed at step {step}")
+    epoch_steps = steps_per_epoch(len(corpus), train.batch_size, world.size)
+    total_steps = train.epochs * epoch_steps
+    bf16 = train.precision == "bf16" or (train.precision == "auto" and has_fast_bf16(device))
+    say(
+        f"{student.name}: {models.parameters_count(student):,} parameters, {len(names):,} speakers, "
+        f"{len(corpus):,} utterances, {epoch_steps} steps an epoch, {device.type} {'bf16' if bf16 else 'float32'}"
+    )
+
+    # ---- the loop --------------------------------------------------------------------------------------------
+    stream = batches(
+        corpus, config.views, bank, epochs=train.epochs, start_step=step, batch_size=train.batch_size,
+        seed=train.seed, rank=world.rank, world_size=world.size, device=device,
+        view_of=lambda epoch: view_of_epoch(config.targets, epoch),
+    )  # fmt: skip
+    log = RunLog(out, step=step) if world.is_main else None
+    with progress(enabled=world.is_main) as bar:
+        task = bar.add_task(f"training {out.name}", total=total_steps, completed=step, note="")
+        for step, epoch, views in stream:  # noqa: B020 (the position goes on from where it was)
+            position = step / epoch_steps
+            rate = learning_rate(
+                step, total_steps=total_steps, warmup_steps=round(train.warmup_epochs * epoch_steps),
+                peak=train.learning_rate, final=train.learning_rate * train.final_rate,
+            )  # fmt: skip
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            target = targets.embed(views, view_of_epoch(config.targets, epoch)) if targets else None
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                total, parts = model(views.waves, views.labels, target, position)
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            norm = nn.utils.clip_grad_norm_(module.parameters(), train.max_grad_norm)
+            optimiser.step()
+
+            done = step + 1
+            epoch_done = done % epoch_steps == 0
+            due = epoch_done or done % train.checkpoint_steps == 0
+            if log is None:
+                continue
+            log.step(step, position, rate, {"total": total, **parts, "grad_norm": norm})
+            if due or done % FLUSH_STEPS == 0:
+                loss = _finite(log.flush())
+                bar.update(task, completed=done, note=f"loss {loss:.3f}")
+            if judge is not None and epoch_done and (epoch + 1) % train.evaluate_epochs == 0 and done < total_steps:
+                rate_now = judge.eer(judge.embed(module.eval().student, device=device))
+                module.train()
+                log.evaluation(step, done / epoch_steps, {"eer": rate_now})
+                say(f"epoch {epoch + 1}: EER {rate_now:.2%} on {judge.trials.name}, raw cosine")
+            if due:
+                checkpoint.save(out, step=done, model=module, optimiser=optimiser)
+
+    # ---- what is left behind ---------------------------------------------------------------------------------
+    if log is not None:
+        save_model(out, student=student, head=head, projection=objective.projection)
+        if judge is not None:
+            embeddings = judge.embed(module.eval().student, device=device)
+            evaluation = judge.judge(embeddings)
+            log.evaluation(total_steps - 1, float(train.epochs), {"eer": evaluation.eer})
+            save_evaluation(out, evaluation, judge, embeddings)
+            low, high = evaluation.eer_ci
+            say(f"{out}: EER {evaluation.eer:.2%} ({low:.2%} – {high:.2%}) on {judge.trials.name}, raw cosine")
+        log.close()
+    world.barrier()
+    return out
+
+
+def _silent(*_: Any) -> None:
+    """What the other ranks say."""
+
+
+def _open(out: Path, record: dict[str, Any], resume: bool) -> None:
+    """Writes the run's `config.json`, or checks the one that stands there against this run's."""
+    path = out / CONFIG
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise UserError(f"{out} exists and is no run folder: it is left alone", remedy="choose another folder")
+        write_json(path, record)
+        return
+    require(resume, f"{out} holds a run already", remedy="give --resume to go on with it, or choose another folder")
+    # Where things lie, and how fast they are computed, may change between two sessions of a run.
+    free = {"corpus.path", "teacher.uri", "distilvox", "train.threads"}
+    changed = [name for name in differences(read_json(path, noun="run"), record) if name not in free]
+    require(
+        not changed,
+        f"{out} was begun with other settings: its last steps would belong to another run",
+        got="changed: " + ", ".join(changed[:8]),
+        remedy="give the settings it was begun with, or choose another folder",
+    )
+
+
+def _optimiser(module: Distiller, train: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices and filters only."""
+    matrices = [p for p in module.parameters() if p.ndim >= 2]
+    vectors = [p for p in module.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=train.learning_rate, fused=True)
+
+
+def _finite(lines: list[dict[str, float]]) -> float:
+    """The last loss; raises a UserError that names the first step whose loss or gradient is not finite."""
+    for line in lines:
+        if not (math.isfinite(line["total"]) and math.isfinite(line["grad_norm"])):
+            raise UserError(
+                f"the loss is not finite at step {int(line['step'])}",
+                got=", ".join(f"{name} {value:g}" for name, value in line.items()),
+                remedy="lower --learning-rate; the last checkpoint is from before this step",
+                exit_code=1,
+            )
+    return lines[-1]["total"] if lines else math.nan
