@@ -6,11 +6,13 @@ import gc
 import threading
 import time
 import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from distilvox.corpus.store import CorpusWriter
 from distilvox.errors import UserError
 from distilvox.views.augment import DeviceBank
 from distilvox.views.bank import Bank, synthetic_bank
@@ -149,6 +151,20 @@ def test_a_cached_view_can_be_made_in_any_batch() -> None:
     views = make_views(CORPUS, np.array([20, 3, 11]), 1, CONFIG, BANK)
     torch.testing.assert_close(views.waves, everyone.waves[[20, 3, 11]], atol=2e-6, rtol=0)
     assert make_views(CORPUS, np.arange(0), 1, CONFIG, BANK).waves.shape == (0, 1600)
+
+
+def test_the_real_store_gives_the_views_of_its_samples(tmp_path: Path) -> None:
+    writer = CorpusWriter(tmp_path / "corpus")
+    for index, wave in enumerate(CORPUS.waves):
+        writer.add(f"u{index:02}", CORPUS.speakers[index % 2], "s", wave)
+    stored = writer.finish()
+
+    class InMemory(Made):
+        def address(self) -> np.ndarray:
+            return stored.address()
+
+    views = make_views(stored, np.arange(23), 1, CONFIG, BANK)
+    assert alike(views, make_views(InMemory(23), np.arange(23), 1, CONFIG, BANK))
 
 
 def test_plain_views_are_the_samples_themselves() -> None:
