@@ -149,6 +149,7 @@ def test_neither_order_nor_processes_change_a_bit(
         (copy / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
         (copy / path.relative_to(folder)).write_bytes(path.read_bytes())
     monkeypatch.setattr(module, "_FEW", 1)
+    monkeypatch.setattr(module, "_TOGETHER_BYTES", 50_000)
     second = quietly(copy, tmp_path / "two", max_rejected=1.0, jobs=2)
     assert first.corpus.id == second.corpus.id
     assert first.rejected == second.rejected
@@ -160,6 +161,9 @@ def test_out_that_exists_is_refused(tmp_path: Path, folder: Path) -> None:
     quietly(folder, tmp_path / "c")
     with pytest.raises(UserError, match="exists"):
         quietly(folder, tmp_path / "c")
+    with pytest.raises(UserError, match=r"corpus.json is a file"):
+        quietly(folder, tmp_path / "c/corpus.json/d/e")
+    assert quietly(folder, tmp_path / "new/d/e").packed == 6
 
 
 @pytest.mark.parametrize(

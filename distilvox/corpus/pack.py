@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -28,7 +28,7 @@ from distilvox.corpus.store import Corpus, CorpusWriter, refuse_existing
 from distilvox.corpus.table import Row
 from distilvox.errors import UserError, require
 
-_TOGETHER = 16  # files a message between processes
+_TOGETHER, _TOGETHER_BYTES = 16, 2_000_000  # files, and their size, in a message between processes
 _FEW = 64  # below this, starting processes takes longer than decoding
 _FLUSH_UTTERANCES, _FLUSH_SECONDS = 100, 2.0
 _CLIPPED_SHARE = 1e-3
@@ -158,7 +158,7 @@ def _decode(items: Sequence[Item], jobs: int) -> Generator[tuple[Item, Decoded],
     if jobs == 1 or len(items) < _FEW:
         yield from ((item, decode(item.path)) for item in items)
         return
-    groups = deque(items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER))
+    groups = deque(_grouped(items))
     running: deque[tuple[Sequence[Item], Future[list[Decoded]]]] = deque()
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start_worker)
     try:
@@ -177,6 +177,20 @@ def _decode(items: Sequence[Item], jobs: int) -> Generator[tuple[Item, Decoded],
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _grouped(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Many short files or one long one: what waits for the writer must fit into memory."""
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        if group and (len(group) == _TOGETHER or size + item.size > _TOGETHER_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += item.size
+    if group:
+        yield group
 
 
 def _bar(progress: bool) -> Progress:

@@ -277,8 +277,10 @@ class CorpusWriter:
 
 
 def refuse_existing(path: Path) -> None:
-    """A `UserError` if there is anything at `path`."""
+    """A `UserError` if there is anything at `path`, or a file where it needs a folder."""
     require(not path.exists(), f"{path} exists", remedy="remove it, or choose another path")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    require(above.is_dir(), f"{path} cannot be made: {above} is a file", remedy="choose another path")
 
 
 def _unfinished(path: Path) -> str:
