@@ -159,7 +159,7 @@ def _decode(items: Sequence[Item], jobs: int) -> Generator[tuple[Item, Decoded],
         yield from ((item, decode(item.path)) for item in items)
         return
     groups = deque(_grouped(items))
-    running: deque[tuple[Sequence[Item], Future[list[Decoded]]]] = deque()
+    running: deque[tuple[list[Item], Future[list[Decoded]]]] = deque()
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start_worker)
     try:
         while groups or running:
