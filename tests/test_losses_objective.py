@@ -44,7 +44,7 @@ class Batch:
 
 def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> None:
     batch = Batch()
-    objective = batch.objective(kd="none", margin=0.3, scale=20.0)
+    objective = batch.objective(objective="none", margin=0.3, scale=20.0)
     total, parts = objective(batch.student, batch.labels, epoch=9.0)
     logits = aam(batch.head(batch.student), batch.labels, margin=0.3, scale=20.0)
     assert torch.equal(total, cross_entropy(logits, batch.labels).mean())
@@ -57,7 +57,7 @@ def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> Non
 @pytest.mark.parametrize("centres", ["own", "teacher"])
 def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None:
     batch = Batch()
-    total, parts = batch.run(batch.objective(kd=kd, kd_centres=centres, weight=0.7, gamma=2.0), epoch=0.25)
+    total, parts = batch.run(batch.objective(objective=kd, kd_centres=centres, weight=0.7, gamma=2.0), epoch=0.25)
     assert set(parts) == {"ce", *SUMMANDS[kd], "kd_weight", "accuracy"}
     assert parts["kd_weight"].item() == pytest.approx(0.7 * 0.25)
     factors = {"nskd": 2.0}
@@ -70,13 +70,13 @@ def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None
 @pytest.mark.parametrize("kd", DISTILLING)
 def test_the_total_is_continuous_as_the_weight_vanishes(kd: str) -> None:
     batch = Batch()
-    plain, _ = batch.run(batch.objective(kd="none"))
-    at_zero, _ = batch.run(batch.objective(kd=kd, weight=0.0))
+    plain, _ = batch.run(batch.objective(objective="none"))
+    at_zero, _ = batch.run(batch.objective(objective=kd, weight=0.0))
     assert torch.equal(at_zero, plain)
-    before, _ = batch.run(batch.objective(kd=kd, margin_warmup_epochs=0.0), epoch=0.0)
+    before, _ = batch.run(batch.objective(objective=kd, margin_warmup_epochs=0.0), epoch=0.0)
     assert torch.equal(before, plain)
     gaps = [
-        abs(batch.run(batch.objective(kd=kd, weight=w))[0] - plain).item() for w in (1.0, 1e-1, 1e-2, 1e-3)
+        abs(batch.run(batch.objective(objective=kd, weight=w))[0] - plain).item() for w in (1.0, 1e-1, 1e-2, 1e-3)
     ]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] == pytest.approx(1e-3 * gaps[0], rel=0.05)
@@ -99,9 +99,9 @@ def test_parts_are_the_losses_of_the_logits_that_the_options_name() -> None:
                 "kd_scale": 8.0,
                 "temperature": 2.0,
             }
-            objective = batch.objective(kd="nskd", **settings)
+            objective = batch.objective(objective="nskd", **settings)
             _, parts = batch.run(objective)
-            _, whole = batch.run(batch.objective(kd="kld", **settings))
+            _, whole = batch.run(batch.objective(objective="kld", **settings))
             z = own
             if objective.projection is not None:
                 z = cosines(objective.projection(batch.student), batch.centres)
@@ -118,11 +118,11 @@ def test_parts_are_the_losses_of_the_logits_that_the_options_name() -> None:
 @pytest.mark.parametrize(("kd", "loss"), [("cosine", cosine), ("mse", mse)])
 def test_embeddings_are_compared_directly_where_the_sizes_agree(kd: str, loss: Callable[..., Tensor]) -> None:
     same = Batch(teacher_dim=D)
-    objective = same.objective(kd=kd)
+    objective = same.objective(objective=kd)
     assert objective.projection is None
     torch.testing.assert_close(same.run(objective)[1][kd], loss(same.student, same.teacher).mean().detach())
     other = Batch()
-    objective = other.objective(kd=kd)
+    objective = other.objective(objective=kd)
     assert objective.projection is not None
     projected = objective.projection(other.student)
     torch.testing.assert_close(other.run(objective)[1][kd], loss(projected, other.teacher).mean().detach())
@@ -133,7 +133,7 @@ def test_accuracy_counts_nearest_centres_without_margin() -> None:
     directions = batch.head.weight.detach()[
         torch.tensor([0, 1, 2, 3, 0, 0])
     ]  # the last of labels 0 1 2 3 0 1
-    objective = batch.objective(kd="none", margin=1.5, margin_warmup_epochs=0.0)
+    objective = batch.objective(objective="none", margin=1.5, margin_warmup_epochs=0.0)
     _, parts = objective(2 * directions, batch.labels, epoch=0.0)
     assert parts["accuracy"].item() == pytest.approx(5 / 6)
 
@@ -142,7 +142,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it() -> None:
     batch = Batch(teacher_dim=D)
     batch.teacher, batch.centres = batch.student.detach().clone(), batch.head.weight.detach().clone()
     for kd in DISTILLING:
-        _, parts = batch.run(batch.objective(kd=kd))
+        _, parts = batch.run(batch.objective(objective=kd))
         assert max(abs(parts[name].item()) for name in SUMMANDS[kd]) < 1e-6
 
 
@@ -156,7 +156,7 @@ def test_ramp_rises_linearly_and_stays() -> None:
 
 def test_margin_and_weight_warm_up_each_over_its_own_epochs() -> None:
     batch = Batch()
-    objective = batch.objective(kd="kld", weight=2.0, warmup_epochs=4.0, margin=0.4, margin_warmup_epochs=2.0)
+    objective = batch.objective(objective="kld", weight=2.0, warmup_epochs=4.0, margin=0.4, margin_warmup_epochs=2.0)
     for epoch, weight, margin in ((0, 0.0, 0.0), (1, 0.5, 0.2), (2.0, 1.0, 0.4), (50, 2.0, 0.4)):
         _, parts = batch.run(objective, epoch)
         logits = aam(batch.head(batch.student), batch.labels, margin=margin, scale=32.0)
@@ -171,7 +171,7 @@ def test_margin_and_weight_warm_up_each_over_its_own_epochs() -> None:
 def test_it_owns_a_projection_only_where_one_is_needed(kd: str) -> None:
     for teacher_dim in (D, E):
         for centres in ("own", "teacher"):
-            objective = Batch(teacher_dim).objective(kd=kd, kd_centres=centres)
+            objective = Batch(teacher_dim).objective(objective=kd, kd_centres=centres)
             by_label = kd in ("kld", "nskd") and centres == "teacher"
             needed = by_label or (kd in ("cosine", "mse") and teacher_dim != D)
             expected = {"head.weight"} | ({"projection.weight"} if needed else set())
@@ -185,7 +185,7 @@ def test_every_parameter_learns_and_the_teacher_never_does(kd: str, centres: str
     batch = Batch()
     batch.teacher.requires_grad_()
     batch.centres.requires_grad_()
-    objective = batch.objective(kd=kd, kd_centres=centres)
+    objective = batch.objective(objective=kd, kd_centres=centres)
     total, _ = batch.run(objective, epoch=0.0)
     total.backward()  # a weight of 0 leaves no parameter without a gradient: DDP counts on it
     assert all(parameter.grad is not None for parameter in objective.parameters())
@@ -201,7 +201,7 @@ def test_every_parameter_learns_and_the_teacher_never_does(kd: str, centres: str
 @pytest.mark.parametrize("centres", ["own", "teacher"])
 def test_autocast_changes_nothing(kd: str, centres: str) -> None:
     batch = Batch()
-    objective = batch.objective(kd=kd, kd_centres=centres)
+    objective = batch.objective(objective=kd, kd_centres=centres)
     expected, _ = batch.run(objective)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, parts = batch.run(objective)
@@ -224,7 +224,7 @@ def test_every_kind_has_its_parts_in_the_tables() -> None:
 
 
 def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
-    config = ObjectiveConfig(kd="kld", temperature=4.0)
+    config = ObjectiveConfig(objective="kld", temperature=4.0)
     assert ObjectiveConfig(**asdict(config)) == config
     for field in asdict(config):
         with pytest.raises(FrozenInstanceError):
@@ -234,7 +234,7 @@ def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("kd", "nksd", r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd\n.*did you mean 'nskd'"),
+        ("objective", "nksd", r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd\n.*did you mean 'nskd'"),
         ("kd_margin", "teacher", r"unknown kd_margin\n.*'teacher'\n.*both, none, student"),
         ("kd_centres", "teachers", r"unknown kd_centres\n.*\n.*\n.*did you mean 'teacher'"),
         ("weight", -1.0, r"weight is out of range\n.*-1.0\n.*0 <= weight"),
@@ -258,12 +258,12 @@ def test_a_teacher_that_is_missing_or_does_not_fit_is_refused() -> None:
     batch = Batch()
     for kd in ("kld", "nskd"):
         with pytest.raises(UserError, match=rf"'{kd}' needs the teacher's class centres"):
-            Objective(ObjectiveConfig(kd=kd), batch.head, teacher_centres=None)
+            Objective(ObjectiveConfig(objective=kd), batch.head, teacher_centres=None)
     with pytest.raises(UserError, match=r"not those of the head's speakers\n.*5 rows\n.*4 rows"):
         Objective(ObjectiveConfig(), batch.head, teacher_centres=torch.zeros(5, E))
     with pytest.raises(UserError, match="needs the teacher's embeddings"):
-        batch.objective(kd="cosine")(batch.student, batch.labels, epoch=1.0)
-    objective = Objective(ObjectiveConfig(kd="cosine"), batch.head, teacher_centres=None)
+        batch.objective(objective="cosine")(batch.student, batch.labels, epoch=1.0)
+    objective = Objective(ObjectiveConfig(objective="cosine"), batch.head, teacher_centres=None)
     with pytest.raises(UserError, match=r"do not have the size .*\n.*D_t = 7\n.*D_t = 10"):
         objective(batch.student, batch.labels, batch.teacher, epoch=1.0)
 

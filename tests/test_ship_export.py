@@ -67,7 +67,7 @@ def write_run(folder: Path, *, seed: int = 0, teacher: str = "ge2e:") -> Path:
         "distilvox": "0.1.0",
         "model": {"name": "xvector-s", "config": TINY},
         "train": {"epochs": 1},
-        "objective": {"kd": "nskd"},
+        "objective": {"objective": "nskd"},
         "views": {"seconds": 2.0},
         "corpus": {"path": "/home/someone/private/chorus", "id": "c" * 64},
         "teacher": {"uri": teacher, "id": "t" * 16},

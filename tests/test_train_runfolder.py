@@ -12,7 +12,7 @@ from distilvox import models
 from distilvox.errors import UserError
 from distilvox.files import write_json
 from distilvox.models import Student
-from distilvox.train.runfolder import load_student, read_config
+from distilvox.models.runfolder import load_student, read_config
 
 SMALL = {"channels": 16, "last_channels": 24, "hidden": 16, "embedding_dim": 12}
 NAMES = ["zoe", "abe", "mia"]

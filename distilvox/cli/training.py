@@ -125,7 +125,7 @@ def train(
         resume: go on from the last checkpoint in OUT.
         force: train although speakers of the trials are in training.
     """
-    objective = ObjectiveConfig(kd="none", scale=scale, margin=margin)
+    objective = ObjectiveConfig(objective="none", scale=scale, margin=margin)
     fit(
         RunConfig(student, parse_options(student_options), objective, views, None, train),
         corpus=Corpus.open(corpus),

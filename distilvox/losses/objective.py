@@ -50,10 +50,10 @@ class ObjectiveConfig:
     """Everything that the objective is a function of, besides its inputs. Angles in radians.
 
     Args:
-        kd: the kind of knowledge distillation; with "none" no field of KD is read.
+        objective: the kind of knowledge distillation; with "none" no field of KD is read.
         weight: w >= 0 of the KD part once warmed up.
         warmup_epochs: the KD weight rises linearly from 0 over these; 0 is no warm-up.
-        gamma: γ >= 0, NSKD over TSKD; kd="nskd" only.
+        gamma: γ >= 0, NSKD over TSKD; objective="nskd" only.
         temperature: τ > 0 of label-level KD.
         scale: > 0, of the AAM-softmax logits that the cross entropy sees.
         margin: in [0, π/2), once warmed up.
@@ -64,7 +64,7 @@ class ObjectiveConfig:
             projection, the teacher's (better where speakers have few utterances).
     """
 
-    kd: KD = "nskd"
+    objective: KD = "nskd"
     weight: float = 1.0
     warmup_epochs: float = 1.0
     gamma: float = 1.0
@@ -78,7 +78,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         for noun, got, known in (
-            ("objective", self.kd, get_args(KD)),
+            ("objective", self.objective, get_args(KD)),
             ("kd_margin", self.kd_margin, get_args(KDMargin)),
             ("kd_centres", self.kd_centres, get_args(KDCentres)),
         ):
@@ -122,14 +122,14 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.head = config, head
-        self.summands = SUMMANDS[config.kd]
+        self.summands = SUMMANDS[config.objective]
         by_label = any(name in LABEL_PARTS for name in self.summands)
         by_embedding = any(name in EMBEDDING_PARTS for name in self.summands)
         speakers, dim = head.weight.shape
         if teacher_centres is None:
             require(
                 not by_label,
-                f"the objective {config.kd!r} needs the teacher's class centres",
+                f"the objective {config.objective!r} needs the teacher's class centres",
                 remedy="give teacher_centres, one row for each speaker of the head",
             )
         else:
@@ -159,7 +159,7 @@ class Objective(nn.Module):
         Args:
             student: embeddings, B >= 1.
             labels: the target speakers, in [0, C).
-            teacher: the frozen teacher's embeddings of the same views; not needed by kd="none".
+            teacher: the frozen teacher's embeddings of the same views; not needed by objective="none".
             epoch: epochs done so far, fractions count: moves the margin and the weight of KD.
 
         Returns:
@@ -191,11 +191,11 @@ class Objective(nn.Module):
         teacher: Float[Tensor, "B E"] | None,
         margin: float,
     ) -> dict[str, Tensor]:
-        """Every part of KD by name, each a mean over the batch; empty for kd="none"."""
+        """Every part of KD by name, each a mean over the batch; empty for objective="none"."""
         if not self.summands:
             return {}
         if teacher is None:
-            raise UserError(f"the objective {self.config.kd!r} needs the teacher's embeddings of this batch")
+            raise UserError(f"the objective {self.config.objective!r} needs the teacher's embeddings of this batch")
         require(
             teacher.shape[1] == self.teacher_dim,
             "the teacher's embeddings do not have the size that this objective was made for",

@@ -13,12 +13,42 @@ import torch
 from torch import Tensor, nn
 
 from distilvox.models import Student
+from distilvox.models.frontend import ENERGY_FLOOR
 
 OPSET = 18
 """Old enough for the runtimes on phones, new enough for the exporter, which starts here."""
 
 BACKBONE = "backbone/"
 """Prefix of the names of the nodes that came from the backbone: the only ones to be quantised."""
+
+
+class WaveModel(nn.Module):
+    """A student, waveform [B, N] → embedding [B, D], with its front end cut for onnxruntime.
+
+    Framing and transform become one strided convolution. `Tensor.unfold` would become a Gather of every
+    sample of every window: 1.2 ms for 4 s of speech, a tenth of all the time of an int8 x-vector.
+    The arithmetic is `Fbank`'s; the parity check would tell if the two ever part.
+    """
+
+    kernels: Tensor
+    filters: Tensor
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        front = student.frontend
+        self.shift, self.mean_norm = front.shift, front.mean_norm
+        self.register_buffer("kernels", front.spectrum.T[:, None].contiguous())
+        self.register_buffer("filters", front.filters.T.contiguous())
+        self.backbone = student.backbone
+
+    def forward(self, waves: Tensor) -> Tensor:
+        waves = waves - waves.mean(dim=1, keepdim=True)
+        real, imaginary = nn.functional.conv1d(waves[:, None], self.kernels, stride=self.shift).chunk(2, 1)
+        energies = self.filters @ (real * real + imaginary * imaginary)
+        features = energies.clamp(min=ENERGY_FLOOR).log()
+        if self.mean_norm:
+            features = features - features.mean(dim=2, keepdim=True)
+        return self.backbone(features.transpose(1, 2))
 
 
 class FeatureModel(nn.Module):
@@ -79,7 +109,7 @@ def save(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
 
     for index, node in enumerate(model.graph.node):
         scopes = next((p.value for p in node.metadata_props if p.key.endswith("name_scopes")), "")
-        part = BACKBONE if "'backbone'" in scopes else "frontend/" if "'frontend'" in scopes else "shape/"
+        part = BACKBONE if "'backbone'" in scopes else "front/"
         node.name = f"{part}{node.op_type}_{index}"
         node.doc_string = ""
         del node.metadata_props[:]

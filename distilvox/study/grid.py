@@ -51,7 +51,7 @@ def run_grid(
     runs = recipe.runs()
     where = pick_device(device)
     first = recipe.config(*runs[0])
-    distilled = [config for config in (recipe.config(*run) for run in runs) if config.objective.kd != "none"]
+    distilled = [config for config in (recipe.config(*run) for run in runs) if config.objective.objective != "none"]
     if distilled and first.targets is not None and not first.targets.live:
         prepare_targets(
             load(recipe.teacher, device=where),
@@ -104,7 +104,7 @@ def _run(
             config,
             corpus=Corpus.open(corpus),
             out=out,
-            teacher=load(teacher, device=pick_device(device)) if config.objective.kd != "none" else None,
+            teacher=load(teacher, device=pick_device(device)) if config.objective.objective != "none" else None,
             judge=Judge.open(trials_corpus, trials),
             bank=bank,
             device=device,

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from distilvox.errors import UserError, require
 from distilvox.teachers.base import Teacher, weights_id
-from distilvox.train.runfolder import match_tensors
+from distilvox.models.runfolder import match_tensors
 
 SAMPLE_RATE, WINDOW, HOP, MELS = 16_000, 400, 160, 40
 FRAMES, STEP, COVERAGE = 160, 77, 0.75

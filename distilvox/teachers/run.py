@@ -11,7 +11,7 @@ from torch import Tensor
 from distilvox.errors import require
 from distilvox.models import Student
 from distilvox.teachers.base import Teacher, TeacherHead, weights_id
-from distilvox.train.runfolder import load_student
+from distilvox.models.runfolder import load_student
 
 
 class RunTeacher(Teacher):

@@ -113,10 +113,10 @@ def _fit(
         got=f"{len(corpus.speakers)} in {corpus.path}",
         allowed="2 or more, better thousands",
     )
-    if config.objective.kd == "none":
+    if config.objective.objective == "none":
         teacher = None
     else:
-        require(teacher is not None, f"the objective {config.objective.kd!r} needs a teacher")
+        require(teacher is not None, f"the objective {config.objective.objective!r} needs a teacher")
         require(config.targets is not None, "a distillation needs the targets' configuration")
     if judge is not None and not force:
         judge.refuse_training_speakers(corpus.speakers)
