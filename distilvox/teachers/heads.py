@@ -57,7 +57,8 @@ def training_mean(embeddings: Float[Tensor, "U D"]) -> Float[Tensor, " D"]:
     """The mean of the unit embeddings, μ [D]: what the centring option takes away.
 
     A teacher whose embeddings fill only a cone (GE2E's are all positive) has cosines that crowd near 1;
-    e − μ spreads them: chorus/dev.txt falls from 7.90 % to 6.01 % EER with GE2E.
+    e − μ spreads them: GE2E's EER on chorus/dev.txt falls from 7.90 % to 6.74 % with the mean of one 2 s
+    view of each training utterance (to 6.01 % with the dev set's own mean, which is not to be had).
     """
     require(len(embeddings) > 0, "the mean of no embeddings does not exist", allowed="at least one utterance")
     return F.normalize(embeddings.double(), dim=-1).mean(0).float()

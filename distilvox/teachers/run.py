@@ -10,8 +10,8 @@ from torch import Tensor
 
 from distilvox.errors import require
 from distilvox.models import Student
-from distilvox.teachers.base import Teacher, TeacherHead, weights_id
 from distilvox.models.runfolder import load_student
+from distilvox.teachers.base import Teacher, TeacherHead, weights_id
 
 
 class RunTeacher(Teacher):
