@@ -40,9 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     files = recordings(options.corpus, 14)
     out = sys.stdout.write
-    out(
-        "| model | precision | MB | opus + opus | WAV + WAV | embedding + WAV | model alone, 1 file | cosine |\n"
-    )
+    out("| model | precision | MB | opus + opus | WAV + WAV | embedding + WAV | one embedding | cosine |\n")
     out("|---|---|---|---|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as root:
         waves = [as_wav(path, Path(root)) for path in files[:2]]
@@ -56,7 +54,7 @@ def main() -> None:
                 verifier.save_embedding(enrolment, verifier.embed(waves[0]))
                 cells = [
                     timed(verifier, files[0], files[1], options.repeats),
-                    timed(verifier, *waves, options.repeats),
+                    timed(verifier, waves[0], waves[1], options.repeats),
                     timed(verifier, enrolment, waves[1], options.repeats),
                     timed_embed(verifier, waves[1], options.repeats),
                 ]

@@ -18,13 +18,13 @@ from distilvox.audio import MIN_SECONDS, SAMPLE_RATE
 from distilvox.errors import UserError, require
 from distilvox.files import atomic_folder, read_json, sha256_file, write_bytes, write_json, write_text
 from distilvox.models import Student, parameters_count
+from distilvox.models.runfolder import load_student
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
 from distilvox.ship.parity import check_parity
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import render
-from distilvox.ship.trace import FeatureModel, WaveModel, write_onnx
-from distilvox.models.runfolder import load_student
+from distilvox.ship.trace import FeatureModel, write_onnx
 
 EVALUATION = "evaluation.json"
 """In the run folder: the last evaluation of the student."""
@@ -110,7 +110,7 @@ def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
     features = FeatureModel(student).eval()
     bins, dim = student.frontend.mels, student.embedding_dim
     write_onnx(
-        WaveModel(student).eval(),
+        student,
         folder / names.MODEL,
         torch.zeros(2, EXAMPLE_SAMPLES),
         names=("waves", "embedding"),
