@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pack": ("corpora", "speech files → a corpus"),
     "synth": ("corpora", "a corpus of synthetic speakers (eSpeak NG)"),
     "corpus": ("corpora", "what is in a corpus"),
+    "trials": ("corpora", "a trial list from a corpus that has none"),
     "teacher": ("training", "how good a teacher is on your data, before you train on it"),
     "train": ("training", "a model without a teacher"),
     "distil": ("training", "a student from a teacher"),

@@ -44,7 +44,7 @@ def pack(
 
     terms = [term for group in where for term in group]
     report = pack_corpus(source, out_, table=table, where=terms, jobs=jobs, max_rejected=max_rejected)
-    err.print(report.summary(), highlight=False)
+    err.print(report.summary(), highlight=False, markup=False, soft_wrap=True)
 
 
 def synth(
@@ -53,6 +53,7 @@ def synth(
     speakers: int = 200,
     utterances: int = 20,
     seed: int = 0,
+    first: int = 0,
     jobs: int | None = None,
 ) -> None:
     """Make a corpus of synthetic speakers with eSpeak NG: drawn voices, channels and sentences.
@@ -65,11 +66,12 @@ def synth(
         speakers: how many voices.
         utterances: sentences of each.
         seed: the same seed makes the same corpus, and more speakers keep the earlier ones.
+        first: number of the first speaker; ranges that do not overlap share no voice.
         jobs: processes; all cores if not given.
     """
     from distilvox.corpus.synthetic import synthesise
 
-    synthesise(out_, speakers=speakers, utterances=utterances, seed=seed, jobs=jobs)
+    synthesise(out_, speakers=speakers, utterances=utterances, seed=seed, first=first, jobs=jobs)
     corpus(out_)
 
 
@@ -85,3 +87,28 @@ def corpus(path: Positional[Path], /, json: bool = False) -> None:
         print_json(description)
     else:
         out.print(render(description))
+
+
+def trials(
+    corpus: Positional[Path],
+    out_: Annotated[Positional[Path], arg(name="out", metavar="OUT")],
+    /,
+    target: int = 2_000,
+    non_target: int = 20_000,
+    seed: int = 0,
+) -> None:
+    """Draw a trial list from a corpus: pairs of one speaker (across sessions first) and of two speakers.
+
+    Use it on speakers that are kept out of training.
+
+    Args:
+        corpus: a corpus of two speakers or more.
+        out_: the list to write, in VoxCeleb's form `label enrol test`.
+        target: the most same-speaker trials.
+        non_target: the most different-speaker trials.
+        seed: of the draw.
+    """
+    from distilvox.corpus.pairs import draw_trials
+
+    count = draw_trials(Corpus.open(corpus), out_, target=target, non_target=non_target, seed=seed)
+    err.print(f"{out_}: {count:,} trials", highlight=False)

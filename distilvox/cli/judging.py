@@ -99,15 +99,15 @@ def study(
         jobs: runs at a time; on a CPU as many as it has cores is fastest.
         json: print the result as JSON on stdout.
     """
-    from distilvox.cli.training import open_bank
     from distilvox.files import write_json, write_text
     from distilvox.study.compare import compare, markdown, render
     from distilvox.study.grid import run_grid
     from distilvox.study.recipe import read_recipe
+    from distilvox.views.bank import load_bank
 
     read = read_recipe(recipe)
     run_grid(
-        read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=open_bank(noise, rooms),
+        read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=load_bank(noise, rooms),
         device=device, cache=cache, jobs=jobs, say=err.print,
     )  # fmt: skip
     result = compare(read, out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from distilvox.losses.objective import ObjectiveConfig
 from distilvox.train.config import RunConfig, TargetConfig, TrainConfig
 from distilvox.train.distributed import pick_device
 from distilvox.train.loop import fit
-from distilvox.views.bank import Bank, load_bank, synthetic_bank
+from distilvox.views.bank import load_bank
 from distilvox.views.draws import ViewConfig
 
 Flat = arg(name="")
@@ -78,7 +77,7 @@ def distil(
         out=out,
         teacher=load(teacher, device=pick_device(device)),
         judge=open_judge(corpus, trials, trials_corpus),
-        bank=open_bank(noise, rooms),
+        bank=load_bank(noise, rooms),
         device=device,
         cache=cache,
         resume=resume,
@@ -131,7 +130,7 @@ def train(
         corpus=Corpus.open(corpus),
         out=out,
         judge=open_judge(corpus, trials, trials_corpus),
-        bank=open_bank(noise, rooms),
+        bank=load_bank(noise, rooms),
         device=device,
         resume=resume,
         force=force,
@@ -179,7 +178,7 @@ def teacher(
         Corpus.open(corpus),
         config=targets,
         views=views,
-        bank=open_bank(noise, rooms),
+        bank=load_bank(noise, rooms),
         scale=scale,
         device=where,
         cache=cache,
@@ -197,15 +196,6 @@ def open_judge(corpus: Path, trials: Path | None, trials_corpus: Path | None) ->
         require(trials_corpus is None, "--trials-corpus was given without --trials", remedy="give both")
         return None
     return Judge.open(trials_corpus or corpus, trials)
-
-
-def open_bank(noise: Path | None, rooms: Path | None) -> Bank:
-    """The noises and rooms of the folders; what has no folder is synthetic."""
-    if noise is None and rooms is None:
-        return synthetic_bank(0)
-    made = synthetic_bank(0)
-    given = load_bank(noise, rooms)
-    return replace(given, noises=given.noises or made.noises, rooms=given.rooms or made.rooms)
 
 
 def parse_options(terms: tuple[str, ...]) -> dict[str, Any]:

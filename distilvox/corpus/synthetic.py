@@ -36,6 +36,7 @@ def synthesise(
     speakers: int,
     utterances: int,
     seed: int,
+    first: int = 0,
     jobs: int | None = None,
     progress: bool = True,
 ) -> Corpus:
@@ -53,6 +54,7 @@ def synthesise(
         speakers: C ≥ 1.
         utterances: of each speaker, ≥ 1.
         seed: ≥ 0.
+        first: number of the first speaker, ≥ 0: ranges that do not overlap share no voice.
         jobs: processes, ≥ 1; all processors by default.
         progress: draw a bar, if standard error is a terminal.
 
@@ -65,6 +67,7 @@ def synthesise(
         ("speakers", speakers, 1),
         ("utterances", utterances, 1),
         ("seed", seed, 0),
+        ("first", first, 0),
         ("jobs", jobs, 1),
     ):
         require(value >= least, f"{name} is too small", got=value, allowed=f"{name} ≥ {least}")
@@ -74,7 +77,7 @@ def synthesise(
     try:
         with (
             console.progress(enabled=progress) as bar,
-            closing(_render_all(speakers, utterances, seed, jobs)) as made,
+            closing(_render_all(range(first, first + speakers), utterances, seed, jobs)) as made,
         ):
             task = bar.add_task("speaking", total=speakers * utterances, note="")
             for item in made:
@@ -93,15 +96,15 @@ def synthesise(
         raise
 
 
-def _render_all(speakers: int, utterances: int, seed: int, jobs: int) -> Generator[Utterance, None, None]:
+def _render_all(speakers: range, utterances: int, seed: int, jobs: int) -> Generator[Utterance, None, None]:
     """All utterances in order, a bounded number ahead of the writer; fresh processes every round."""
-    if speakers * utterances < _FEW or (jobs == 1 and speakers <= VOICES_PER_PROCESS):
-        for speaker in range(speakers):
+    if len(speakers) * utterances < _FEW or (jobs == 1 and len(speakers) <= VOICES_PER_PROCESS):
+        for speaker in speakers:
             yield from render(seed, [speaker], utterances)
         return
-    for start in range(0, speakers, jobs * VOICES_PER_PROCESS):
-        stop = min(start + jobs * VOICES_PER_PROCESS, speakers)
-        yield from _render_round(range(start, stop), utterances, seed, jobs)
+    size = jobs * VOICES_PER_PROCESS
+    for start in range(0, len(speakers), size):
+        yield from _render_round(speakers[start : start + size], utterances, seed, jobs)
 
 
 def _render_round(speakers: range, utterances: int, seed: int, jobs: int) -> Generator[Utterance, None, None]:
