@@ -16,7 +16,15 @@ import torch
 from distilvox import __version__
 from distilvox.audio import MIN_SECONDS, SAMPLE_RATE
 from distilvox.errors import UserError, require
-from distilvox.files import atomic_folder, read_json, sha256_file, write_bytes, write_json, write_text
+from distilvox.files import (
+    atomic_folder,
+    read_json,
+    recover_folder,
+    sha256_file,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from distilvox.models import Student, parameters_count
 from distilvox.models.runfolder import load_student
 from distilvox.ship import card as names
@@ -57,6 +65,7 @@ def export(
         UserError: no run here, a bundle already here, ONNX that differs from PyTorch.
     """
     run, bundle = Path(run), Path(bundle)
+    recover_folder(bundle)
     refuse_to_replace(bundle, force)
     point = None if operating_point is None else OperatingPoint.of(operating_point)
     student, config, _, speakers = load_student(run, "cpu")

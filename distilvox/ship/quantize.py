@@ -13,6 +13,8 @@ Measured on one core with AVX512-VNNI, x-vector (4.6 M parameters), 4 s of speec
 
 Static QDQ with unsigned activations it is: dynamic quantisation runs its convolutions (ConvInteger) without
 the fast kernels and gains size alone. Cosines are of random weights; a card states those of its own model.
+Batch norm stays where it is, between ReLU and convolution: folding it into the convolution behind it would
+save 0.1 ms a layer, and leave channels of very different size to share one scale of 8 bits.
 """
 
 from __future__ import annotations
