@@ -16,7 +16,7 @@ MOST_POINTS = 300
 SMOOTH = 40
 """Learning curves are a moving mean over 1/40 of a run's steps."""
 
-MOST_SPEAKERS = 20
+MOST_SPEAKERS = 14
 MOST_UTTERANCES = 40
 """Of one speaker on the map."""
 
@@ -97,15 +97,17 @@ def learning_figures(runs: Sequence[Run], colours: Mapping[str, int]) -> list[tu
             data.append(
                 _line(run, colours[run.method], epochs, rates)
                 | {"mode": "lines+markers", "marker": {"color": colour(colours[run.method]), "size": 6}}
-                | {"hovertemplate": "epoch %{x:.3g}: EER %{y:.2f} %"}
+                | {"hovertemplate": "epoch %{x:.3g}: EER %{y:.2f}%"}
             )
     if data:
-        figure = _small("plot-part-eer", data, axis(ticksuffix=" %", rangemode="tozero"))
+        figure = _small("plot-part-eer", data, axis(ticksuffix="%", rangemode="tozero"))
         for rate in teachers(runs).values():
             line = {"color": "@ink", "width": 1.2, "dash": "dash"}
             figure["layout"].setdefault("shapes", []).append(
-                {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": 100 * rate, "y1": 100 * rate, "line": line,
-                 "opacity": 0.6}
+                {
+                    "type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": 100 * rate, "y1": 100 * rate,
+                    "line": line, "opacity": 0.6,
+                }
             )  # fmt: skip
         found.append(("EER on the trials", figure))
     return found
@@ -154,6 +156,7 @@ def map_figure(run: Run) -> tuple[Figure, int] | None:
     flat, share = principal_plane(embeddings[every] / length[every, None])
     flat = flat.round(4)
     data: list[dict[str, Any]] = []
+    centres: list[list[float]] = []
     start = 0
     for k, (name, own) in enumerate(zip(shown, rows, strict=True)):
         points = flat[start : start + len(own)]
@@ -162,13 +165,21 @@ def map_figure(run: Run) -> tuple[Figure, int] | None:
             "color": colour(k), "symbol": SYMBOLS[k // 7 % len(SYMBOLS)], "size": 8, "opacity": 0.75,
             "line": {"width": 0.5, "color": "@card"},
         }  # fmt: skip
+        centre = np.median(points, axis=0).round(4).tolist()
+        centres.append(centre)
+        x, y = ([v for one in points[:, j].tolist() for v in (one, centre[j], None)] for j in (0, 1))
+        data.append(
+            {
+                "type": "scatter", "mode": "lines", "x": x, "y": y, "opacity": 0.35,
+                "line": {"color": colour(k), "width": 1}, "hoverinfo": "skip",
+            }
+        )  # fmt: skip
         data.append(
             {
                 "type": "scatter", "mode": "markers", "name": label(name, 40), "marker": marker,
                 "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "hovertemplate": "one utterance",
             }
         )  # fmt: skip
-    centres = [np.median(np.array([trace["x"], trace["y"]]), axis=1).round(4).tolist() for trace in data]
     data.append(
         {
             "type": "scatter", "mode": "text", "x": [x for x, _ in centres], "y": [y for _, y in centres],
@@ -176,12 +187,13 @@ def map_figure(run: Run) -> tuple[Figure, int] | None:
             "textfont": {"color": "@ink", "size": 11},
         }
     )  # fmt: skip
+    bare: dict[str, Any] = {"showticklabels": False, "ticks": "", "showgrid": False}
     titles = [f"component {k + 1} ({part:.0%} of the variance)" for k, part in enumerate(share)]
     return {
         "id": "plot-map",
         "data": data,
         "layout": layout(
-            520, xaxis=axis(titles[0], showticklabels=False, ticks=""),
-            yaxis=axis(titles[1], showticklabels=False, ticks=""),
+            520, xaxis=axis(titles[0], **bare),
+            yaxis=axis(titles[1], **bare),
         ),
     }, len(shown)  # fmt: skip

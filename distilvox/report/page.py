@@ -16,9 +16,11 @@ from distilvox import __version__
 from distilvox.errors import require
 from distilvox.files import write_text
 from distilvox.report import curves, figures, style
+from distilvox.report.det import det_figure
 from distilvox.report.figures import Figure
 from distilvox.report.read import Run, Speed, read_runs
-from distilvox.report.table import interval, models_table, percent, sources_table, study_table
+from distilvox.report.summary import best_run, summary, tiles
+from distilvox.report.table import models_table, sources_table, study_table
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """Content security policy: the browser itself refuses every request that this page might make."""
@@ -84,24 +86,27 @@ def page(
         )
 
     eer = plot(figures.eer_figure(runs, colours, study), "No run has been evaluated yet.")
-    det = plot(figures.det_figure(runs, colours), "No run has scores to draw.")
-    scores = plot(figures.histogram_figure(best) if best else None, "No run has scores to draw.")
+    det = plot(det_figure(runs, colours), "There are no scores to draw.")
+    scores = plot(figures.histogram_figure(best) if best else None, "There are no scores to draw.")
     learning = curves.learning_figures(runs, colours)
     small = "".join(f"<div><h3>{escape(name)}</h3>{plot(figure, '')}</div>" for name, figure in learning)
+    small = small and f"<div class='grid'>{small}</div>"
     mapped = curves.map_figure(best) if best else None
-    people = plot(mapped[0] if mapped else None, "No run has embeddings to draw.")
-    legend = legend_list(colours, runs)
+    people = plot(mapped[0] if mapped else None, "There are no embeddings to draw.")
+    scored = legend_list(colours, [run for run in runs if run.scores is not None])
+    logged = legend_list(colours, [run for run in runs if run.log])
+    compared = study_table(study) if study else ""
     named = escape(best.name) if best else ""
     body = [
-        section("eer", "Equal error rate", EER_CAPTION[study is not None], eer, study_table(study) if study else ""),
+        section("eer", "Equal error rate", EER_CAPTION[study is not None], eer, compared),
         "<div class='pair'>"
-        + section("det", "Detection error trade-off", DET_CAPTION, legend, det)
+        + section("det", "Detection error trade-off", DET_CAPTION, scored, det)
         + section("scores", "Scores" + (f" of {named}" if best else ""), SCORES_CAPTION, scores)
         + "</div>",
-        section("learning", "Learning curves", LEARNING_CAPTION, legend,
-                f"<div class='grid'>{small}</div>" if small else "<p class='none'>No run has logged steps yet.</p>"),
+        section("learning", "Learning curves", LEARNING_CAPTION, logged,
+                small or "<p class='none'>No run has logged steps yet.</p>"),
         section("map", "Unseen speakers" + (f", seen by {named}" if best else ""),
-                MAP_CAPTION.format(mapped[1] if mapped else "no"), people),
+                MAP_CAPTION.format(mapped[1]) if mapped else "", people),
         section("models", "Models", MODELS_CAPTION, models_table(runs, speed, best)),
         section("sources", "Where these numbers come from", "", sources(runs, command)),
     ]  # fmt: skip
@@ -125,31 +130,22 @@ def page(
 
 
 EER_CAPTION = {
-    False: "Lower is better. Bars are 95 % intervals over speakers: other speakers would have given other rates.",
-    True: "Lower is better. Large marks are means over training seeds with one standard deviation, small rings "
-    "the single seeds; runs outside the study carry their 95 % interval over speakers.",
+    False: "Lower is better. Bars are 95 % intervals over speakers: others would have given other rates.",
+    True: "Lower is better. Large marks are means over training seeds with one standard deviation, rings the "
+    "single seeds; runs outside the study carry their 95 % interval over speakers.",
 }
 DET_CAPTION = (
     "Lower left is better. ● equal error rate, ◆ least cost where 1 trial in 100 is a target (minDCF 0.01)."
 )
 SCORES_CAPTION = "The less the two hills overlap, the better. Each is drawn as shares of its own trials."
 LEARNING_CAPTION = (
-    "Moving means over 1/40 of the steps. Losses of distillation are shown before their weight."
+    "Moving means over 1/40 of the steps. Losses of distillation are shown before their weights."
 )
 MAP_CAPTION = (
-    "{} speakers with most utterances, length-normalised embeddings, first two principal components. Two of many "
-    "dimensions: speakers that overlap here may well be apart in the others."
+    "The {} speakers with most utterances: length-normalised embeddings, first two principal components. "
+    "Two of many dimensions: speakers that overlap here may well be apart in the others."
 )
 MODELS_CAPTION = "Where no speed was measured, the size is that of the student's weights."
-
-
-def best_run(runs: Sequence[Run]) -> Run | None:
-    """The lowest EER among the runs judged by the trials that most runs were judged by."""
-    judged = [run for run in runs if run.eer is not None]
-    if not judged:
-        return None
-    usual = Counter(run.trials for run in judged).most_common(1)[0][0]
-    return min((run for run in judged if run.trials == usual), key=lambda run: run.eer or 0.0)
 
 
 def section(name: str, title: str, caption: str, *parts: str) -> str:
@@ -183,73 +179,11 @@ def bulleted(title: str, lines: Sequence[str]) -> str:
     return f"<div class='notes'><h3>{title}</h3><ul>{items}</ul></div>" if lines else ""
 
 
-def summary(runs: Sequence[Run], best: Run | None) -> str:
-    """What was found and how far it may be trusted, in a few sentences."""
-    many = f"{len(runs)} runs" if len(runs) > 1 else "One run"
-    if best is None:
-        return f"{many}, none of which has been evaluated yet."
-    name, scoring, trials, targets = best.trials
-    held = best.evaluation
-    judged = [run for run in runs if run.eer is not None]
-    count = f"{many}, judged" if len(judged) == len(runs) else f"{many}, {len(judged)} of them judged"
-    words = [
-        f"{count} on {name}: {trials:,} trials ({targets:,} of one and the same speaker) over "
-        f"{held.get('speakers', 'an unknown number of')} speakers, scored by {scoring}.",
-        known_speakers(judged),
-        f"The lowest equal error rate is {percent(best.eer)}, of {best.name}"
-        + (f"; its 95 % interval over speakers is {interval(best)}." if best.interval else "."),
-    ]
-    same = [run for run in judged if run.trials == best.trials]
-    if len(same) > 1:
-        words.append(f"It is the best of {len(same)} on the same trials, which flatters it a little.")
-    if len(same) < len(judged):
-        words.append(
-            "Not all runs were judged by these trials: rates on different trials cannot be compared."
-        )
-    return " ".join(word for word in words if word)
-
-
-def known_speakers(judged: Sequence[Run]) -> str:
-    """Whether speakers of the trials were trained on; names of speed-changed speakers end in @factor."""
-    both: set[str] = set()
-    scored = [run for run in judged if run.scores is not None]
-    for run in scored:
-        trained = set(run.config["speakers"])
-        both |= {name for name in run.scores.speakers.tolist() if name in trained} if run.scores else set()
-    if both:
-        return f"Caution: {len(both)} of these speakers were trained on, which flatters every rate here."
-    return "No speaker of the trials was trained on." if scored and len(scored) == len(judged) else ""
-
-
-def tiles(runs: Sequence[Run], best: Run | None) -> str:
-    """The figures to remember."""
-    if best is None:
-        return ""
-    shown = [(percent(best.eer), f"lowest EER: {best.name}", " first")]
-    if best.interval:
-        shown.append(
-            (f"{100 * best.interval[0]:.1f} – {percent_short(best.interval[1])}", "its 95 % interval", "")
-        )
-    for name, rate in list(figures.teachers(runs).items())[:1]:
-        shown.append((percent(rate), f"EER of the teacher {name}", ""))
-    if best.parameters is not None:
-        shown.append((f"{best.parameters / 1e6:.2f} M", f"parameters of {best.config['model']['name']}", ""))
-    shown.append((f"{best.trials[2]:,}", f"trials in {best.trials[0]}", ""))
-    made = "".join(
-        f"<div class='tile{kind}'><b>{escape(x)}</b><span>{escape(y)}</span></div>" for x, y, kind in shown
-    )
-    return f"<div class='tiles'>{made}</div>"
-
-
-def percent_short(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
-
-
 def legend_list(colours: Mapping[str, int], runs: Sequence[Run]) -> str:
     """Line samples with the names of the methods; empty for one run."""
     counts = Counter(run.method for run in runs)
     items = [
-        f"<li><svg width='26' height='8' aria-hidden='true'><line x1='0' y1='4' x2='26' y2='4' stroke-width='3' "
+        "<li><svg width='26' height='8' aria-hidden='true'><line y1='4' x2='26' y2='4' stroke-width='3' "
         f"style='stroke:var(--{style.colour(k)[1:]})' stroke-dasharray='{style.dash_array(k)}'/></svg>"
         f"<span>{escape(method)}{f' ({counts[method]} seeds)' if counts[method] > 1 else ''}</span></li>"
         for method, k in colours.items()

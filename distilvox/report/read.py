@@ -128,6 +128,16 @@ def table(values: dict[str, Any], key: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
+def short(uri: str) -> str:
+    """A teacher's URI without its folders.
+
+    >>> [short(uri) for uri in ("ge2e:", "run:/data/runs/teacher")]
+    ['ge2e', 'run:teacher']
+    """
+    scheme, _, rest = uri.partition(":")
+    return f"{scheme}:{Path(rest).name}" if Path(rest).name else scheme
+
+
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Reads run folders.
 
@@ -213,7 +223,8 @@ def _scores(path: Path) -> tuple[Scores | None, str | None]:
     require(
         scores.ndim == 1 and scores.shape == labels.shape and embeddings.shape[:1] == speakers.shape,
         f"these scores are damaged: {path}",
-        got=f"{scores.shape} scores, {labels.shape} labels, {embeddings.shape} embeddings, {speakers.shape} speakers",
+        got=f"shapes {scores.shape}, {labels.shape}, {embeddings.shape}, {speakers.shape}",
+        allowed="as many scores as labels, as many embeddings as speakers",
         remedy="evaluate the run again",
     )
     odd = int((~np.isfinite(scores)).sum())
@@ -228,7 +239,7 @@ def _scores(path: Path) -> tuple[Scores | None, str | None]:
 
 
 def _weights(path: Path) -> tuple[int | None, int | None]:
-    """(learnt numbers, bytes) of the student, from the header of the file; running statistics are bytes alone.
+    """(learnt numbers, bytes) of the student, from the file's header; running statistics are bytes alone.
 
     A safetensors file begins with the header's length, 8 bytes, little-endian; then comes its JSON.
     """

@@ -49,21 +49,23 @@ body {
   margin: 0; background: var(--wash); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
 }
-main, header > div { max-width: 1120px; margin: 0 auto; padding: 0 24px; }
+main, header > div { max-width: 1160px; margin: 0 auto; padding: 0 24px; }
 header { background: var(--paper); border-bottom: 1px solid var(--line); padding: 44px 0 28px; }
 .kicker { color: var(--accent); font-size: 13px; font-weight: 600; letter-spacing: .04em; margin: 0 0 6px; }
 h1 { font-size: clamp(26px, 4vw, 38px); line-height: 1.2; letter-spacing: -.015em; margin: 0 0 14px; }
 h2 { font-size: 21px; line-height: 1.3; letter-spacing: -.01em; margin: 0 0 4px; }
 h3 { font-size: 14px; font-weight: 600; margin: 0 0 2px; }
-h1, h2, h3, p, li, td, th, dd, code { overflow-wrap: anywhere; }
+h1, h2, h3, p, li, td, code { overflow-wrap: anywhere; }
 p { margin: 0 0 12px; }
 .lead { font-size: 17px; max-width: 76ch; }
 .caption { color: var(--soft); font-size: 14.5px; max-width: 84ch; margin-bottom: 14px; }
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; font-size: 14.5px; margin-top: 18px; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 22px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(172px, 1fr)); gap: 12px;
+  margin-top: 22px; }
 .tile { background: var(--wash); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
-.tile b { display: block; font-size: 26px; line-height: 1.25; font-weight: 650; font-variant-numeric: tabular-nums; }
+.tile b { display: block; white-space: nowrap; font-size: 25px; line-height: 1.25; font-weight: 650;
+  font-variant-numeric: tabular-nums; }
 .tile span { display: block; color: var(--soft); font-size: 13px; line-height: 1.4; overflow-wrap: anywhere; }
 .tile.first { border-color: var(--accent); }
 section {
@@ -72,26 +74,30 @@ section {
 }
 .pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 22px; }
 .pair section { margin: 0; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); gap: 14px 22px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr));
+  gap: 14px 22px; }
 .grid > div { min-width: 0; }
 .plot { width: 100%; min-width: 0; }
-.notes { background: var(--warn-wash); border-left: 4px solid var(--warn); border-radius: 6px; padding: 12px 18px;
-  margin: 22px 0 0; }
+.notes { background: var(--warn-wash); border-left: 4px solid var(--warn); border-radius: 6px;
+  padding: 12px 18px; margin: 22px 0 0; }
 .notes ul { margin: 0; padding-left: 18px; } .notes h3 { color: var(--warn); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 12px; padding: 0;
   font-size: 14px; }
 .legend li { display: flex; align-items: center; gap: 7px; min-width: 0; } .legend svg { flex: none; }
 .scroll { overflow-x: auto; -webkit-overflow-scrolling: touch; margin: 0 -24px; padding: 0 24px; }
 table { border-collapse: collapse; font-size: 14px; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 8px 14px 8px 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; font-size: 13px; vertical-align: bottom; }
-td.text, th.text { text-align: left; } td.wrap { white-space: normal; min-width: 12ch; max-width: 34ch; }
+th, td { padding: 8px 14px 8px 0; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap; }
+th { white-space: normal; color: var(--soft); font-weight: 600; font-size: 13px; vertical-align: bottom; }
+td.text, th.text { text-align: left; }
+td.text:not(:first-child), th.text:not(:first-child) { padding-left: 10px; }
+th:last-child, td:last-child { padding-right: 0; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); white-space: normal;
+  min-width: 8em; }
 tbody tr:last-child td { border-bottom: 0; } tr.best td { font-weight: 650; }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 18px; margin: 0; font-size: 14.5px; }
-dt { color: var(--soft); } dd { margin: 0; }
 code, pre { font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
-pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; overflow-x: auto;
-  margin: 0 0 16px; }
+pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
+  overflow-x: auto; margin: 0 0 16px; }
 .none { color: var(--soft); padding: 18px 0 6px; }
 footer { color: var(--soft); font-size: 13px; text-align: center; padding: 6px 24px 40px; }
 @media (max-width: 860px) { .pair { grid-template-columns: minmax(0, 1fr); } }
@@ -101,7 +107,6 @@ footer { color: var(--soft); font-size: 13px; text-align: center; padding: 6px 2
   section { padding: 16px 14px; margin: 14px 0; }
   .pair { gap: 14px; } .scroll { margin: 0 -14px; padding: 0 14px; }
   .tiles { grid-template-columns: 1fr 1fr; } .tile { padding: 10px 12px; } .tile b { font-size: 22px; }
-  dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: 8px; }
 }
 @media print { body { background: none; } section { break-inside: avoid; } nav { display: none; } }
 """
@@ -111,8 +116,9 @@ SCRIPT = """
   "use strict";
   var figures = JSON.parse(document.getElementById("figures").textContent);
   var dark = window.matchMedia("(prefers-color-scheme: dark)");
-  var touch = window.matchMedia("(pointer: coarse)").matches;
-  var config = {responsive: true, displaylogo: false, scrollZoom: false, displayModeBar: touch ? false : "hover",
+  var touch = window.matchMedia("(hover: none)").matches;
+  var config = {responsive: true, displaylogo: false, typesetMath: false,
+    displayModeBar: touch ? false : "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"]};
   function painted(value, key, style) {
     if (Array.isArray(value)) return value.map(function (item) { return painted(item, key, style); });

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from distilvox.report.read import Run, Speed, number, table
+from distilvox.report.figures import teachers
+from distilvox.report.read import Run, Speed, number, short, table
 from distilvox.study import compare
 
 NONE = "–"
@@ -17,7 +18,10 @@ def percent(rate: float | None) -> str:
 
 
 def interval(run: Run) -> str:
-    return NONE if run.interval is None else f"{run.interval[0]:.2%} – {run.interval[1]:.2%}"
+    if run.interval is None:
+        return NONE
+    low, high = run.interval
+    return f"{100 * low:.2f} – {high:.2%}"
 
 
 def size(count: float | None) -> str:
@@ -32,10 +36,10 @@ def size(count: float | None) -> str:
 
 
 def factor(value: float | None) -> str:
-    """A real-time factor, and its inverse in words."""
+    """A real-time factor."""
     if value is None or value <= 0:
         return NONE
-    return f"{value:.2g} (1/{1 / value:,.0f})" if value < 0.5 else f"{value:.2g}"
+    return f"{value:.2g}"
 
 
 def html_table(
@@ -77,10 +81,19 @@ def models_table(runs: Sequence[Run], speed: Sequence[Speed], best: Run | None) 
     timed = {item.name: item for item in speed}
     rows = [_model_row(run, timed.get(run.name)) for run in runs]
     names = {run.name for run in runs}
+    known = teachers(runs)
     for item in speed:
         if item.name not in names:
             rows.append(
-                [item.name, *[NONE] * 7, *_speed_cells(item, item.parameters, item.bytes), NONE, NONE]
+                [
+                    item.name,
+                    *[NONE] * 3,
+                    percent(known.get(short(item.name))),
+                    *[NONE] * 3,
+                    *_speed_cells(item, item.parameters, item.bytes),
+                    NONE,
+                    NONE,
+                ]
             )
     return html_table(MODELS, rows, MODELS_TEXT, best=-1 if best is None else list(runs).index(best))
 
@@ -93,7 +106,7 @@ def _model_row(run: Run, timed: Speed | None) -> list[str]:
         run.name,
         str(run.config["model"]["name"]),
         run.objective,
-        run.teacher or NONE,
+        short(run.teacher) if run.teacher else NONE,
         percent(run.eer),
         interval(run),
         *(NONE if cost is None else f"{cost:.3f}" for cost in dcf),
@@ -110,7 +123,7 @@ def _speed_cells(timed: Speed | None, parameters: int | None, count: int | None)
     return [
         NONE if parameters is None else f"{parameters:,}",
         size(count),
-        NONE if timed is None or time is None else f"{time:.3g} ms for {timed.seconds_of_speech:g} s",
+        NONE if timed is None or time is None else f"{time:.3g} ms / {timed.seconds_of_speech:g} s",
         factor(number(timed.real_time_factor)) if timed else NONE,
     ]
 
