@@ -14,7 +14,7 @@ from distilvox.report.style import SYMBOLS, colour, dash
 
 MOST_POINTS = 300
 SMOOTH = 40
-"""Learning curves are a moving mean over 1/40 of a run's steps."""
+"""Learning curves are a moving mean over 1/40 of a run's steps, of a short run over 5 steps."""
 
 MOST_SPEAKERS = 14
 MOST_UTTERANCES = 40
@@ -62,7 +62,8 @@ def curve(run: Run, part: str) -> tuple[list[float], list[float]] | None:
         return None
     epochs = np.array([epoch for epoch, _ in pairs])
     values = smooth(
-        np.array([np.nan if value is None else value for _, value in pairs]), len(pairs) // SMOOTH
+        np.array([np.nan if value is None else value for _, value in pairs]),
+        max(len(pairs) // SMOOTH, min(5, len(pairs) // 4)),
     )
     kept = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_POINTS)).round().astype(int))
     kept = kept[np.isfinite(values[kept])]

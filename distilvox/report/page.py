@@ -139,7 +139,8 @@ DET_CAPTION = (
 )
 SCORES_CAPTION = "The less the two hills overlap, the better. Each is drawn as shares of its own trials."
 LEARNING_CAPTION = (
-    "Moving means over 1/40 of the steps. Losses of distillation are shown before their weights."
+    "Moving means over 1/40 of the steps (5 steps in short runs). Losses of distillation are shown before "
+    "their weights."
 )
 MAP_CAPTION = (
     "The {} speakers with most utterances: length-normalised embeddings, first two principal components. "

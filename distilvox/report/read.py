@@ -211,7 +211,7 @@ def _scores(path: Path) -> tuple[Scores | None, str | None]:
     if not path.exists():
         return None, f"no {SCORES}: no DET curve, histogram or map of speakers"
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
             scores, labels, speakers, embeddings = (
                 held[k] for k in ("scores", "labels", "speakers", "embeddings")
             )

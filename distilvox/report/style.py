@@ -86,14 +86,14 @@ section {
 .legend li { display: flex; align-items: center; gap: 7px; min-width: 0; } .legend svg { flex: none; }
 .scroll { overflow-x: auto; -webkit-overflow-scrolling: touch; margin: 0 -24px; padding: 0 24px; }
 table { border-collapse: collapse; font-size: 14px; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 8px 14px 8px 0; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: 8px 11px 8px 0; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th { white-space: normal; color: var(--soft); font-weight: 600; font-size: 13px; vertical-align: bottom; }
 td.text, th.text { text-align: left; }
-td.text:not(:first-child), th.text:not(:first-child) { padding-left: 10px; }
+td.text:not(:first-child), th.text:not(:first-child) { padding-left: 6px; }
 th:last-child, td:last-child { padding-right: 0; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); white-space: normal;
-  min-width: 8em; }
+  min-width: 6.5em; }
 tbody tr:last-child td { border-bottom: 0; } tr.best td { font-weight: 650; }
 code, pre { font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;

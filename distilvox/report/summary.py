@@ -41,12 +41,16 @@ def summary(runs: Sequence[Run], best: Run | None) -> str:
     held = best.evaluation
     judged = [run for run in runs if run.eer is not None]
     count = f"{many}, judged" if len(judged) == len(runs) else f"{many}, {len(judged)} of them judged"
+    alone = len(judged) == 1
+    subject = (
+        f"The equal error rate of {best.name} is" if alone else f"The best student is {best.name}: its EER is"
+    )
     words = [
         f"{count} on {name}: {trials:,} trials ({targets:,} of one and the same speaker) over "
         f"{held.get('speakers', 'an unknown number of')} speakers, scored by {scoring}.",
         known_speakers(judged),
-        f"The lowest equal error rate of a student is {percent(best.eer)}, of {best.name}"
-        + (f"; its 95 % interval over speakers is {interval(best)}." if best.interval else "."),
+        f"{subject} {percent(best.eer)}"
+        + (f"; the 95 % interval over speakers is {interval(best)}." if best.interval else "."),
     ]
     same = [run for run in judged if run.trials == best.trials]
     if len(same) > 1:

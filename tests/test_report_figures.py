@@ -1,0 +1,66 @@
+"""What the report's figures are made of: laws of thinning, smoothing, projection and escaping."""
+
+from __future__ import annotations
+
+import html
+import json
+
+import numpy as np
+import pytest
+
+from distilvox.evaluation.metrics import curve_min_dcf, det_curve
+from distilvox.report.curves import principal_plane, smooth
+from distilvox.report.det import least_cost, thin
+from distilvox.report.figures import label
+from distilvox.report.page import embedded
+
+
+def test_thin_curves_keep_to_the_curve(rng: np.random.Generator) -> None:
+    labels = rng.random(4000) < 0.2
+    curve = det_curve(labels + rng.normal(size=4000), labels)
+    few = thin(curve, 50)
+    assert 25 < len(few.p_miss) <= 50
+    points = set(zip(curve.p_miss.tolist(), curve.p_fa.tolist(), strict=True))
+    assert set(zip(few.p_miss.tolist(), few.p_fa.tolist(), strict=True)) <= points
+    p_fa, p_miss = least_cost(curve, 0.01)
+    assert (0.01 * p_miss + 0.99 * p_fa) / 0.01 == pytest.approx(curve_min_dcf(curve, p_target=0.01))
+    perfect = thin(det_curve(np.array([0.0, 1.0]), np.array([0, 1])))
+    assert len(perfect.p_miss) > 0
+
+
+def test_smoothing(rng: np.random.Generator) -> None:
+    values = rng.normal(size=60)
+    values[[0, 7, 30]] = np.nan
+    ours = smooth(values, 6)
+    slow = [np.nanmean(values[max(k - 3, 0) : k + 4]) for k in range(60)]
+    np.testing.assert_allclose(ours, slow, atol=1e-12)
+    assert np.isnan(smooth(np.array([np.nan, np.nan]), 2)).all()
+    assert smooth(np.array([]), 1).size == 0
+
+
+def test_principal_plane_is_that_of_the_covariance(rng: np.random.Generator) -> None:
+    points = rng.normal(size=(40, 5)) * [5, 3, 1, 1, 1]
+    flat, share = principal_plane(points)
+    largest = np.sort(np.linalg.eigvalsh(np.cov(points.T)))[::-1]
+    np.testing.assert_allclose(flat.var(axis=0, ddof=1), largest[:2])
+    np.testing.assert_allclose(share, largest[:2] / largest.sum())
+    np.testing.assert_allclose(principal_plane(points[::-1])[0][::-1], flat)
+    assert principal_plane(np.ones((3, 1)))[0].tolist() == [[0, 0]] * 3
+
+
+@pytest.mark.parametrize("text", ["<b>x</b>", "a & b", "x<br>y", "&lt;"])
+def test_labels_read_back(text: str) -> None:
+    assert not set("<>") & set(label(text))
+    assert html.unescape(label(text)) == text
+
+
+def test_labels_are_one_short_line() -> None:
+    assert label("a\n b") == "a b"
+    assert label("x" * 99, 10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "&", "\u2028", "é"])
+def test_embedded_json_reads_back(text: str) -> None:
+    made = embedded({text: [text, float("nan"), 1.5, np.inf]})
+    assert not set("<>&\u2028") & set(made)
+    assert json.loads(made) == {text: [text, None, 1.5, None]}
