@@ -49,7 +49,7 @@ body {
   margin: 0; background: var(--wash); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
 }
-main, header > div { max-width: 1160px; margin: 0 auto; padding: 0 24px; }
+main, header > div { max-width: 1200px; margin: 0 auto; padding: 0 24px; }
 header { background: var(--paper); border-bottom: 1px solid var(--line); padding: 44px 0 28px; }
 .kicker { color: var(--accent); font-size: 13px; font-weight: 600; letter-spacing: .04em; margin: 0 0 6px; }
 h1 { font-size: clamp(26px, 4vw, 38px); line-height: 1.2; letter-spacing: -.015em; margin: 0 0 14px; }
@@ -86,14 +86,13 @@ section {
 .legend li { display: flex; align-items: center; gap: 7px; min-width: 0; } .legend svg { flex: none; }
 .scroll { overflow-x: auto; -webkit-overflow-scrolling: touch; margin: 0 -24px; padding: 0 24px; }
 table { border-collapse: collapse; font-size: 14px; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 8px 11px 8px 0; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: 8px 10px 8px 0; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th { white-space: normal; color: var(--soft); font-weight: 600; font-size: 13px; vertical-align: bottom; }
 td.text, th.text { text-align: left; }
 td.text:not(:first-child), th.text:not(:first-child) { padding-left: 6px; }
 th:last-child, td:last-child { padding-right: 0; }
-th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); white-space: normal;
-  min-width: 6.5em; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); }
 tbody tr:last-child td { border-bottom: 0; } tr.best td { font-weight: 650; }
 code, pre { font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
@@ -105,6 +104,7 @@ footer { color: var(--soft); font-size: 13px; text-align: center; padding: 6px 2
   main, header > div { padding: 0 14px; }
   header { padding: 28px 0 20px; }
   section { padding: 16px 14px; margin: 14px 0; }
+  th:first-child, td:first-child { white-space: normal; min-width: 6.5em; }
   .pair { gap: 14px; } .scroll { margin: 0 -14px; padding: 0 14px; }
   .tiles { grid-template-columns: 1fr 1fr; } .tile { padding: 10px 12px; } .tile b { font-size: 22px; }
 }

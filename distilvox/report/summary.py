@@ -69,7 +69,7 @@ def known_speakers(judged: Sequence[Run]) -> str:
         both |= {name for name in run.scores.speakers.tolist() if name in trained} if run.scores else set()
     if both:
         return f"Caution: {len(both)} of these speakers were trained on, which flatters every rate here."
-    return "No speaker of the trials was trained on." if scored and len(scored) == len(judged) else ""
+    return "These runs were trained on none of them." if scored and len(scored) == len(judged) else ""
 
 
 def tiles(runs: Sequence[Run], best: Run | None) -> str:
