@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from distilvox.errors import UserError
-from distilvox.evaluation.calibrate import OperatingPoint, cllr, cross_fit, fit_llr, threshold_at
+from distilvox.evaluation.calibrate import cllr, cross_fit, fit_llr, threshold_at
 from distilvox.evaluation.metrics import eer
 
 Trials = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -146,8 +144,3 @@ def test_separated_classes_have_no_finite_calibration() -> None:
         fit_llr(-scores, labels)
     with pytest.raises(UserError, match="prior"):
         fit_llr(scores, labels, 1.0)
-
-
-def test_an_operating_point_survives_json() -> None:
-    point = OperatingPoint(0.42, 0.01, 0.012, 0.08, 41_746, 2_000, "dev.txt", "two halves of the speakers")
-    assert OperatingPoint(**json.loads(json.dumps(point.to_json()))) == point

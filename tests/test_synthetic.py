@@ -172,13 +172,21 @@ def test_a_temporary_folder_too_deep_for_the_engine_is_refused(
         ({"speakers": 0}, "speakers ≥ 1"),
         ({"utterances": 0}, "utterances ≥ 1"),
         ({"seed": -1}, "seed ≥ 0"),
+        ({"first": -1}, "first ≥ 0"),
         ({"jobs": 0}, "jobs ≥ 1"),
     ],
 )
 def test_numbers_are_checked_at_the_door(wrong: dict[str, int], message: str, tmp_path: Path) -> None:
-    right = {"speakers": 1, "utterances": 1, "seed": 0, "jobs": 1}
+    numbers = {"speakers": 1, "utterances": 1, "seed": 0, "first": 0, "jobs": 1} | wrong
     with pytest.raises(UserError, match=message):
-        synthesise(tmp_path / "out", **{**right, **wrong})
+        synthesise(
+            tmp_path / "out",
+            speakers=numbers["speakers"],
+            utterances=numbers["utterances"],
+            seed=numbers["seed"],
+            first=numbers["first"],
+            jobs=numbers["jobs"],
+        )
     assert not list(tmp_path.iterdir())
 
 

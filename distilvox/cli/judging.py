@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from tyro.conf import Positional
 
-from distilvox.console import err, out as console, print_json, progress
+from distilvox.console import err, print_json, progress
+from distilvox.console import out as console
 from distilvox.evaluation.judge import Judge
 from distilvox.evaluation.models import embedder
 from distilvox.train.distributed import pick_device

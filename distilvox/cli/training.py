@@ -204,7 +204,9 @@ def parse_options(terms: tuple[str, ...]) -> dict[str, Any]:
     for term in terms:
         name, equals, text = term.partition("=")
         if not (name and equals):
-            raise UserError("a student option is written field=value", got=repr(term), allowed="embedding_dim=192")
+            raise UserError(
+                "a student option is written field=value", got=repr(term), allowed="embedding_dim=192"
+            )
         try:
             options[name.strip()] = json_.loads(text)
         except json_.JSONDecodeError:

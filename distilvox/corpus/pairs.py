@@ -11,7 +11,9 @@ from distilvox.errors import require
 from distilvox.files import write_text
 
 
-def draw_trials(corpus: Corpus, out: Path, *, target: int = 2_000, non_target: int = 20_000, seed: int = 0) -> int:
+def draw_trials(
+    corpus: Corpus, out: Path, *, target: int = 2_000, non_target: int = 20_000, seed: int = 0
+) -> int:
     """Writes a VoxCeleb list (`label enrol test`) over the corpus.
 
     Target trials are pairs of one speaker's utterances; where the speaker has several sessions, pairs across
@@ -31,22 +33,30 @@ def draw_trials(corpus: Corpus, out: Path, *, target: int = 2_000, non_target: i
         UserError: the corpus has one speaker, or no speaker with two utterances.
     """
     require(target >= 1 and non_target >= 1, "a trial list needs both kinds", got=f"{target}, {non_target}")
-    require(len(corpus.speakers) >= 2, "trials need two speakers", got=f"{len(corpus.speakers)} in {corpus.path}")
+    require(
+        len(corpus.speakers) >= 2, "trials need two speakers", got=f"{len(corpus.speakers)} in {corpus.path}"
+    )
     rng = np.random.default_rng(seed)
     across, within = _same_speaker_pairs(corpus)
-    same = [across[k] for k in rng.permutation(len(across))] + [within[k] for k in rng.permutation(len(within))]
+    same = [across[k] for k in rng.permutation(len(across))] + [
+        within[k] for k in rng.permutation(len(within))
+    ]
     require(bool(same), "target trials need a speaker with two utterances", got=f"none in {corpus.path}")
     chosen = [(1, *pair) for pair in same[:target]]
     chosen += [(0, *pair) for pair in _different_speaker_pairs(corpus, non_target, rng)]
     names = corpus.utterances
-    lines = [f"{label} {names[a]} {names[b]}\n" for label, a, b in (chosen[k] for k in rng.permutation(len(chosen)))]
+    lines = [
+        f"{label} {names[a]} {names[b]}\n"
+        for label, a, b in (chosen[k] for k in rng.permutation(len(chosen)))
+    ]
     write_text(out, "".join(lines))
     return len(lines)
 
 
 def _same_speaker_pairs(corpus: Corpus) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Every pair of one speaker's utterances: those across sessions, those within one."""
-    across, within = [], []
+    across: list[tuple[int, int]] = []
+    within: list[tuple[int, int]] = []
     order = np.argsort(corpus.labels, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(corpus.labels[order])) + 1):
         for k, a in enumerate(group.tolist()):

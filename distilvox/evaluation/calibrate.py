@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -19,28 +19,6 @@ from distilvox.evaluation.metrics import check_trials
 
 FEWEST_FALSE_ACCEPTS = 10
 """A threshold rests on at least this many non-target trials above it; with fewer it is mostly luck."""
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold and what it rests on: what a bundle's card stores beside it. Rates are fractions.
-
-    A pair is accepted when its score is greater than `threshold`. false_accept_target: the rate asked for;
-    false_accept, miss: the rates measured on speakers other than those that set the threshold (`cross_fit`).
-    trials, target_trials: the size of the list `trial_list`. how: one sentence on how it was set.
-    """
-
-    threshold: float
-    false_accept_target: float
-    false_accept: float
-    miss: float
-    trials: int
-    target_trials: int
-    trial_list: str
-    how: str
-
-    def to_json(self) -> dict[str, float | int | str]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

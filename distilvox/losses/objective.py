@@ -195,7 +195,9 @@ class Objective(nn.Module):
         if not self.summands:
             return {}
         if teacher is None:
-            raise UserError(f"the objective {self.config.objective!r} needs the teacher's embeddings of this batch")
+            raise UserError(
+                f"the objective {self.config.objective!r} needs the teacher's embeddings of this batch"
+            )
         require(
             teacher.shape[1] == self.teacher_dim,
             "the teacher's embeddings do not have the size that this objective was made for",

@@ -46,7 +46,7 @@ def export(
     run: Path,
     bundle: Path,
     *,
-    operating_point: Mapping[str, Any] | None = None,
+    operating_point: OperatingPoint | None = None,
     evaluation: Mapping[str, Any] | None = None,
     calibration: Sequence[np.ndarray] | None = None,
     force: bool = False,
@@ -67,7 +67,6 @@ def export(
     run, bundle = Path(run), Path(bundle)
     recover_folder(bundle)
     refuse_to_replace(bundle, force)
-    point = None if operating_point is None else OperatingPoint.of(operating_point)
     student, config, _, speakers = load_student(run, "cpu")
     if evaluation is None and (run / EVALUATION).is_file():
         evaluation = read_json(run / EVALUATION, noun="evaluation")
@@ -90,7 +89,7 @@ def export(
             teacher=plain(config.get("teacher")),
             objective=plain(config.get("objective")) or {},
             metrics=None if evaluation is None else plain(dict(evaluation)),
-            operating_point=point,
+            operating_point=operating_point,
             parity=parity,
             int8=int8,
             distilvox=__version__,
@@ -107,7 +106,7 @@ def refuse_to_replace(bundle: Path, force: bool) -> None:
     """Only an older bundle may be replaced, and only on request."""
     if not bundle.exists():
         return
-    if bundle.is_dir() and not any(bundle.iterdir()):
+    if bundle.is_dir() and not list(bundle.iterdir()):
         return
     if not (bundle / names.CARD).is_file():
         raise UserError(f"{bundle} exists and is no bundle: it is left alone", remedy="choose another folder")

@@ -26,7 +26,9 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
         interval over speakers and seeds (`evaluation.confidence.paired_bootstrap`). Rates are fractions.
     """
     folders = {m: [run_folder(out, m, seed) for seed in recipe.seeds] for m in recipe.methods}
-    judged = {m: [read_json(f / EVALUATION, noun="finished run") for f in runs] for m, runs in folders.items()}
+    judged = {
+        m: [read_json(f / EVALUATION, noun="finished run") for f in runs] for m, runs in folders.items()
+    }
     lists = {(j["trial_list"], j["trials"], j["scores"]) for runs in judged.values() for j in runs}
     require(len(lists) == 1, "the runs were judged by different trials", got=sorted(lists))
     trial_list, trials, scoring = lists.pop()
@@ -65,7 +67,16 @@ def _dcf(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {f"min_dcf_{p}": _spread([j["min_dcf"][p] for j in runs]) for p in runs[0]["min_dcf"]}
 
 
-COLUMNS = ("method", "EER", "± over seeds", "minDCF 0.01", "minDCF 0.05", "against", "change (95 %)", "relative")
+COLUMNS = (
+    "method",
+    "EER",
+    "± over seeds",
+    "minDCF 0.01",
+    "minDCF 0.05",
+    "against",
+    "change (95 %)",
+    "relative",
+)
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:

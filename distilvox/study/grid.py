@@ -51,7 +51,9 @@ def run_grid(
     runs = recipe.runs()
     where = pick_device(device)
     first = recipe.config(*runs[0])
-    distilled = [config for config in (recipe.config(*run) for run in runs) if config.objective.objective != "none"]
+    distilled = [
+        config for config in (recipe.config(*run) for run in runs) if config.objective.objective != "none"
+    ]
     if distilled and first.targets is not None and not first.targets.live:
         prepare_targets(
             load(recipe.teacher, device=where),
@@ -68,7 +70,17 @@ def run_grid(
         config = recipe.config(method, seed)
         if jobs > 1:
             config = replace_fields(config, {"threads": 1})
-        return (config, run_folder(out, method, seed), corpus, trials, trials_corpus, recipe.teacher, bank, device, cache)
+        return (
+            config,
+            run_folder(out, method, seed),
+            corpus,
+            trials,
+            trials_corpus,
+            recipe.teacher,
+            bank,
+            device,
+            cache,
+        )
 
     tasks = [task(*run) for run in runs]
     if jobs == 1:
@@ -104,7 +116,9 @@ def _run(
             config,
             corpus=Corpus.open(corpus),
             out=out,
-            teacher=load(teacher, device=pick_device(device)) if config.objective.objective != "none" else None,
+            teacher=load(teacher, device=pick_device(device))
+            if config.objective.objective != "none"
+            else None,
             judge=Judge.open(trials_corpus, trials),
             bank=bank,
             device=device,

@@ -67,21 +67,48 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "a run needs at least one epoch", got=self.epochs, allowed="1 or more")
-        require(self.batch_size >= 2, "batch normalisation needs a batch", got=self.batch_size, allowed="2 or more")
-        require(self.learning_rate > 0, "the learning rate must be positive", got=self.learning_rate, allowed="> 0")
+        require(
+            self.batch_size >= 2,
+            "batch normalisation needs a batch",
+            got=self.batch_size,
+            allowed="2 or more",
+        )
+        require(
+            self.learning_rate > 0,
+            "the learning rate must be positive",
+            got=self.learning_rate,
+            allowed="> 0",
+        )
         require(
             0 <= self.final_rate <= 1,
             "the final rate is a fraction of the peak",
             got=self.final_rate,
             allowed="0 to 1",
         )
-        require(self.warmup_epochs >= 0, "warm-up cannot be negative", got=self.warmup_epochs, allowed="0 or more")
-        require(self.weight_decay >= 0, "weight decay cannot be negative", got=self.weight_decay, allowed="0 or more")
-        require(self.max_grad_norm > 0, "the gradient bound must be positive", got=self.max_grad_norm, allowed="> 0")
+        require(
+            self.warmup_epochs >= 0, "warm-up cannot be negative", got=self.warmup_epochs, allowed="0 or more"
+        )
+        require(
+            self.weight_decay >= 0,
+            "weight decay cannot be negative",
+            got=self.weight_decay,
+            allowed="0 or more",
+        )
+        require(
+            self.max_grad_norm > 0,
+            "the gradient bound must be positive",
+            got=self.max_grad_norm,
+            allowed="> 0",
+        )
         require(self.seed >= 0, "a seed is not negative", got=self.seed, allowed="0 or more")
         require(self.evaluate_epochs >= 1, "evaluate every 1 or more epochs", got=self.evaluate_epochs)
         require(self.checkpoint_steps >= 1, "checkpoint every 1 or more steps", got=self.checkpoint_steps)
-        require(self.threads >= 0, "threads cannot be negative", got=self.threads, allowed="0 (torch's choice) or more")
+        require(
+            self.threads >= 0,
+            "threads cannot be negative",
+            got=self.threads,
+            allowed="0 (torch's choice) or more",
+        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +160,7 @@ def replace_fields(config: Any, values: dict[str, Any]) -> Any:
 
 def _replace(config: Any, name: str, value: Any) -> Any:
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    if name in fields and not dataclasses.is_dataclass(fields[name]):
+    if name in fields and (value is None or not dataclasses.is_dataclass(fields[name])):
         old = fields[name]
         if isinstance(old, tuple) and isinstance(value, list):
             value = tuple(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +184,11 @@ def _fit(
         seed=train.seed, rank=world.rank, world_size=world.size, device=device,
         view_of=lambda epoch: view_of_epoch(config.targets, epoch),
     )  # fmt: skip
-    log = RunLog(out, step=step) if world.is_main else None
-    with progress(enabled=world.is_main) as bar:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress(enabled=world.is_main))
+        log = stack.enter_context(closing(RunLog(out, step=step))) if world.is_main else None
         task = bar.add_task(f"training {out.name}", total=total_steps, completed=step, note="")
-        for step, epoch, views in stream:  # noqa: B020 (the position goes on from where it was)
+        for step, epoch, views in stream:
             position = step / epoch_steps
             rate = learning_rate(
                 step, total_steps=total_steps, warmup_steps=round(train.warmup_epochs * epoch_steps),
@@ -212,7 +213,12 @@ def _fit(
             if due or done % FLUSH_STEPS == 0:
                 loss = _finite(log.flush())
                 bar.update(task, completed=done, note=f"loss {loss:.3f}")
-            if judge is not None and epoch_done and (epoch + 1) % train.evaluate_epochs == 0 and done < total_steps:
+            if (
+                judge is not None
+                and epoch_done
+                and (epoch + 1) % train.evaluate_epochs == 0
+                and done < total_steps
+            ):
                 rate_now = judge.eer(judge.embed(module.eval().student, device=device))
                 module.train()
                 log.evaluation(step, done / epoch_steps, {"eer": rate_now})
@@ -220,17 +226,18 @@ def _fit(
             if due:
                 checkpoint.save(out, step=done, model=module, optimiser=optimiser)
 
-    # ---- what is left behind ---------------------------------------------------------------------------------
-    if log is not None:
-        save_model(out, student=student, head=head, projection=objective.projection)
-        if judge is not None:
-            embeddings = judge.embed(module.eval().student, device=device)
-            evaluation = judge.judge(embeddings)
-            log.evaluation(total_steps - 1, float(train.epochs), {"eer": evaluation.eer})
-            save_evaluation(out, evaluation, judge, embeddings)
-            low, high = evaluation.eer_ci
-            say(f"{out}: EER {evaluation.eer:.2%} ({low:.2%} – {high:.2%}) on {judge.trials.name}, raw cosine")
-        log.close()
+        # ---- what is left behind -----------------------------------------------------------------------------
+        if log is not None:
+            save_model(out, student=student, head=head, projection=objective.projection)
+            if judge is not None:
+                embeddings = judge.embed(module.eval().student, device=device)
+                evaluation = judge.judge(embeddings)
+                log.evaluation(total_steps - 1, float(train.epochs), {"eer": evaluation.eer})
+                save_evaluation(out, evaluation, judge, embeddings)
+                low, high = evaluation.eer_ci
+                say(
+                    f"{out}: EER {evaluation.eer:.2%} ({low:.2%} – {high:.2%}) on {judge.trials.name}, raw cosine"
+                )
     world.barrier()
     return out
 
@@ -243,11 +250,17 @@ def _open(out: Path, record: dict[str, Any], resume: bool) -> None:
     """Writes the run's `config.json`, or checks the one that stands there against this run's."""
     path = out / CONFIG
     if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            raise UserError(f"{out} exists and is no run folder: it is left alone", remedy="choose another folder")
+        if out.exists() and list(out.iterdir()):
+            raise UserError(
+                f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
+            )
         write_json(path, record)
         return
-    require(resume, f"{out} holds a run already", remedy="give --resume to go on with it, or choose another folder")
+    require(
+        resume,
+        f"{out} holds a run already",
+        remedy="give --resume to go on with it, or choose another folder",
+    )
     # Where things lie, and how fast they are computed, may change between two sessions of a run.
     free = {"corpus.path", "teacher.uri", "distilvox", "train.threads"}
     changed = [name for name in differences(read_json(path, noun="run"), record) if name not in free]
@@ -263,7 +276,10 @@ def _optimiser(module: Distiller, train: TrainConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices and filters only."""
     matrices = [p for p in module.parameters() if p.ndim >= 2]
     vectors = [p for p in module.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": train.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=train.learning_rate, fused=True)
 
 

@@ -28,7 +28,7 @@ class RunLog:
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(folder) if line["step"] < step]
-        self._file = open(self.path, "w", encoding="utf-8")
+        self._file = self.path.open("w", encoding="utf-8")
         for line in kept:
             self._file.write(json.dumps(line) + "\n")
         self._file.flush()

@@ -136,7 +136,7 @@ def _labels(corpus: Corpus, config: ViewConfig, view: int, bank: Bank) -> Tensor
         config, corpus.address(), corpus.samples, view,
         noises=len(bank.noises), rooms=len(bank.rooms), sample_rate=corpus.sample_rate,
     )  # fmt: skip
-    return torch.from_numpy(view_labels(config, corpus.labels, draws, speakers=len(corpus.speakers)))
+    return torch.tensor(view_labels(config, corpus.labels, draws, speakers=len(corpus.speakers)))
 
 
 def _look(
@@ -157,6 +157,15 @@ def _look(
         raw = judge.eer(dev)
         at_mean = judge.eer(centred(torch.from_numpy(dev), training_mean(embeddings)).numpy())
     return preflight(
-        teacher.uri, head, embeddings, labels, names, scale=scale, centre=centre,
-        utterances=torch.arange(len(labels) // views).repeat(views), dev_eer=raw, dev_eer_centred=at_mean, trial_list=judge.trials.name if judge else None,
-    )  # fmt: skip
+        teacher.uri,
+        head,
+        embeddings,
+        labels,
+        names,
+        scale=scale,
+        utterances=torch.arange(len(labels) // views).repeat(views),
+        centre=centre,
+        dev_eer=raw,
+        dev_eer_centred=at_mean,
+        trial_list=judge.trials.name if judge else None,
+    )

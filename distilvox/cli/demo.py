@@ -1,0 +1,41 @@
+"""demo: the journey from synthetic voices to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from distilvox.demo import Size
+from distilvox.demo import demo as run_demo
+
+
+def demo(
+    out: Positional[Path] = Path("demo"),
+    /,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    speakers: int = Size.speakers,
+    unseen_speakers: int = Size.unseen_speakers,
+    utterances: int = Size.utterances,
+    teacher_epochs: int = Size.teacher_epochs,
+    student_epochs: int = Size.student_epochs,
+    jobs: int = Size.jobs,
+) -> None:
+    """The whole journey in minutes, with no download: synthetic voices, a teacher, students distilled from it
+    with each objective, judged on unseen speakers, exported, and shown on one HTML page.
+
+    Args:
+        out: the folder to work in; what an earlier demo finished there is kept.
+        device: auto, cpu, cuda, cuda:N.
+        seed: of the voices and of training.
+        speakers: voices to learn from.
+        unseen_speakers: other voices, to be judged on.
+        utterances: sentences of each voice.
+        teacher_epochs: passes of the teacher over the corpus.
+        student_epochs: passes of each student.
+        jobs: students trained at a time.
+    """
+    size = Size(speakers, unseen_speakers, utterances, teacher_epochs, student_epochs, jobs)
+    run_demo(out, size=size, device=device, seed=seed)

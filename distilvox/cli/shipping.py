@@ -1,0 +1,158 @@
+"""export, embed, verify: what ships, and what runs where it ships. `embed` and `verify` load no torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from distilvox.console import err, out, progress
+from distilvox.errors import UserError, require
+
+Precision = Literal["float32", "int8"]
+
+
+def export(
+    run: Positional[Path],
+    bundle: Positional[Path],
+    /,
+    *,
+    false_accept: float = 0.01,
+    corpus: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Export a run to a bundle: ONNX models, weights, a card that says how good it is, a README.
+
+    The ONNX models are compared with PyTorch at lengths that they were not exported with before the bundle
+    gets its name. If the run was judged on trials, the bundle gets a threshold, and the false-accept and miss
+    rates that such a threshold has on speakers that had no part in choosing it.
+
+    Example:
+        distilvox export runs/student bundle/ && distilvox verify bundle/ a.wav b.wav
+
+    Args:
+        run: a run folder.
+        bundle: the folder to write.
+        false_accept: the rate of false accepts that the threshold is set for, a fraction.
+        corpus: a corpus whose speech sets the ranges of the int8 model; the run's training corpus if it is
+            still there, else synthetic sound.
+        force: replace an existing bundle.
+    """
+    from distilvox.corpus.store import Corpus
+    from distilvox.models.runfolder import read_config
+    from distilvox.ship.export import export as export_run
+    from distilvox.ship.operating import operating_point
+
+    config = read_config(run)
+    point = None
+    if (run / "evaluation.json").exists():
+        point = operating_point(run, false_accept)
+    else:
+        err.print(
+            "[yellow]no threshold:[/] the run was not judged on trials, so the bundle decides nothing by itself"
+        )
+    source = corpus or Path(config["corpus"]["path"])
+    speech = None
+    if corpus is not None or (source / "corpus.json").exists():
+        held = Corpus.open(source)
+        speech = [
+            held.wave(k).astype("float32") / 32768 for k in range(0, len(held), max(1, len(held) // 32))
+        ]
+    else:
+        err.print(
+            f"[yellow]int8:[/] {source} is gone, so synthetic sound sets the ranges; give --corpus for better ones"
+        )
+    with err.status("exporting and comparing with PyTorch"):
+        card = export_run(run, bundle, operating_point=point, calibration=speech, force=force)
+    for name, file in card.files.items():
+        err.print(f"  {name:<20} {file['bytes'] / 1e6:7.2f} MB", highlight=False)
+    if card.operating_point is not None:
+        err.print(f"  threshold {card.operating_point.threshold:.4f} for {false_accept:.2%} false accepts")
+    err.print(f"{bundle} is ready: distilvox verify {bundle} A.wav B.wav", highlight=False)
+
+
+def embed(
+    bundle: Positional[Path],
+    files: Positional[tuple[Path, ...]],
+    /,
+    *,
+    precision: Precision = "float32",
+    out_folder: Path | None = None,
+    threads: int = 1,
+) -> None:
+    """Embed speech files with a bundle; one JSON line a file on stdout, without torch.
+
+    A file that cannot be used gets a line with its `error`, and the exit code is then 1.
+
+    Args:
+        bundle: a folder that `distilvox export` made.
+        files: speech files, any format and rate that libsndfile reads.
+        precision: float32, or int8 (smaller).
+        out_folder: also write each embedding to OUT-FOLDER/<name>.npz, for `distilvox verify`.
+        threads: CPU threads.
+    """
+    import json
+
+    from distilvox.ship.runtime import Verifier
+    from distilvox.ship.verify import embed_files
+
+    require(bool(files), "nothing to embed", allowed="one or more files")
+    if out_folder is not None:
+        stems = [path.stem for path in files]
+        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+        require(not twice, "two files would write the same embedding", got=", ".join(twice[:5]))
+    verifier = Verifier.load(bundle, threads=threads, precision=precision)
+    failed = 0
+    with progress() as bar:
+        task = bar.add_task("embedding", total=len(files), note="")
+        for item in embed_files(verifier, files):
+            bar.advance(task)
+            if item.embedding is None:
+                failed += 1
+                print(json.dumps({"file": str(item.path), "error": item.error}))  # noqa: T201
+                continue
+            print(
+                json.dumps(
+                    {"file": str(item.path), "embedding": [round(float(x), 7) for x in item.embedding]}
+                )
+            )
+            if out_folder is not None:
+                verifier.save_embedding(out_folder / f"{item.path.stem}.npz", item.embedding)
+    if failed:
+        raise UserError(f"{failed} of {len(files)} files could not be used; their lines say why", exit_code=1)
+
+
+def verify(
+    bundle: Positional[Path],
+    a: Positional[Path],
+    b: Positional[Path],
+    /,
+    *,
+    threshold: float | None = None,
+    precision: Precision = "float32",
+    json: bool = False,
+) -> None:
+    """Do two files hold the same speaker? Prints the score, the threshold and the decision, without torch.
+
+    The decision states the false-accept rate that its threshold was set for and the trials this rests on.
+    Exit code 0 for accept, 3 for reject, 4 where the bundle has no threshold.
+
+    Args:
+        bundle: a folder that `distilvox export` made.
+        a: a speech file, or an embedding that `distilvox embed --out-folder` wrote.
+        b: the other one.
+        threshold: accept scores above this cosine, instead of the bundle's own threshold.
+        precision: float32, or int8 (smaller).
+        json: print JSON on stdout.
+    """
+    from distilvox.ship.verify import verify_files
+
+    decision = verify_files(bundle, a, b, threshold=threshold, precision=precision)
+    if json:
+        print(decision.to_json())  # noqa: T201 (machine output)
+    else:
+        out.print(str(decision), highlight=False, markup=False)
+    if decision.accept is not True:
+        sys.exit(4 if decision.accept is None else 3)
