@@ -54,7 +54,6 @@ def tiny_config(**fields: object) -> RunConfig:
         "precision": "float32",
         "threads": 1,
         "checkpoint_steps": 2,
-        "objective.warmup_epochs": 0.5,
+        "kd_warmup_epochs": 0.5,
     }
-    named = {"warmup_epochs": "train.warmup_epochs"}
-    return replace_fields(RunConfig(), {**{named.get(k, k): v for k, v in values.items()}, **fields})
+    return replace_fields(RunConfig(), {**values, **fields})

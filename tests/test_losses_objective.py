@@ -58,7 +58,7 @@ def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> Non
 def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None:
     batch = Batch()
     total, parts = batch.run(
-        batch.objective(objective=kd, kd_centres=centres, weight=0.7, gamma=2.0), epoch=0.25
+        batch.objective(objective=kd, kd_centres=centres, kd_weight=0.7, gamma=2.0), epoch=0.25
     )
     assert set(parts) == {"ce", *SUMMANDS[kd], "kd_weight", "accuracy"}
     assert parts["kd_weight"].item() == pytest.approx(0.7 * 0.25)
@@ -73,12 +73,12 @@ def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None
 def test_the_total_is_continuous_as_the_weight_vanishes(kd: str) -> None:
     batch = Batch()
     plain, _ = batch.run(batch.objective(objective="none"))
-    at_zero, _ = batch.run(batch.objective(objective=kd, weight=0.0))
+    at_zero, _ = batch.run(batch.objective(objective=kd, kd_weight=0.0))
     assert torch.equal(at_zero, plain)
     before, _ = batch.run(batch.objective(objective=kd, margin_warmup_epochs=0.0), epoch=0.0)
     assert torch.equal(before, plain)
     gaps = [
-        abs(batch.run(batch.objective(objective=kd, weight=w))[0] - plain).item()
+        abs(batch.run(batch.objective(objective=kd, kd_weight=w))[0] - plain).item()
         for w in (1.0, 1e-1, 1e-2, 1e-3)
     ]
     assert gaps == sorted(gaps, reverse=True)
@@ -160,7 +160,7 @@ def test_ramp_rises_linearly_and_stays() -> None:
 def test_margin_and_weight_warm_up_each_over_its_own_epochs() -> None:
     batch = Batch()
     objective = batch.objective(
-        objective="kld", weight=2.0, warmup_epochs=4.0, margin=0.4, margin_warmup_epochs=2.0
+        objective="kld", kd_weight=2.0, kd_warmup_epochs=4.0, margin=0.4, margin_warmup_epochs=2.0
     )
     for epoch, weight, margin in ((0, 0.0, 0.0), (1, 0.5, 0.2), (2.0, 1.0, 0.4), (50, 2.0, 0.4)):
         _, parts = batch.run(objective, epoch)
@@ -246,9 +246,9 @@ def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
         ),
         ("kd_margin", "teacher", r"unknown kd_margin\n.*'teacher'\n.*both, none, student"),
         ("kd_centres", "teachers", r"unknown kd_centres\n.*\n.*\n.*did you mean 'teacher'"),
-        ("weight", -1.0, r"weight is out of range\n.*-1.0\n.*0 <= weight"),
-        ("weight", math.nan, "weight is out of range"),
-        ("warmup_epochs", -0.5, "warmup_epochs is out of range"),
+        ("kd_weight", -1.0, r"kd_weight is out of range\n.*-1.0\n.*0 <= kd_weight"),
+        ("kd_weight", math.nan, "kd_weight is out of range"),
+        ("kd_warmup_epochs", -0.5, "kd_warmup_epochs is out of range"),
         ("margin_warmup_epochs", math.inf, "margin_warmup_epochs is out of range"),
         ("gamma", -2.0, "gamma is out of range"),
         ("temperature", 0.0, r"temperature is out of range\n.*0.0\n.*0 < temperature"),

@@ -82,7 +82,12 @@ def _call(verb: str, args: list[str]) -> None:
             f"`distilvox {verb}` needs the package {error.name}, which is not installed",
             remedy=f"pip install 'distilvox[{EXTRA_OF[error.name]}]'",
         ) from error
-    tyro.cli(getattr(module, verb), args=args, prog=f"distilvox {verb}", use_underscores=False)
+    tyro.cli(
+        getattr(module, verb),
+        args=args,
+        prog=f"distilvox {verb}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
 
 
 def _print_verbs() -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import torch
 from rich.table import Table
+from torch import Tensor
 from tyro.conf import Positional
 
 from distilvox.console import err, print_json, progress
 from distilvox.console import out as console
+from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge
-from distilvox.evaluation.models import embedder
+from distilvox.models.runfolder import CONFIG, load_student
+from distilvox.ship.card import CARD
+from distilvox.ship.runtime import Verifier
+from distilvox.teachers import load
 from distilvox.train.distributed import pick_device
 
 
@@ -44,11 +52,11 @@ def evaluate(
         json: print JSON on stdout; rates are fractions.
     """
     judge = Judge.open(corpus, trials)
-    embed, name = embedder(model, device=pick_device(device), precision=precision)
+    where = pick_device(device)
+    embed = embedder(model, where, precision)
     with progress() as bar:
-        task = bar.add_task(f"embedding with {name}", total=len(judge.rows), note="")
-        embeddings = judge.embed(embed, device="cpu" if name == "bundle" else pick_device(device),
-                                 progress=lambda n: bar.advance(task, n))  # fmt: skip
+        task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
+        embeddings = judge.embed(embed, device=where, progress=lambda count: bar.advance(task, count))
     result = judge.judge(embeddings, replicates=replicates)
     if json:
         print_json({"model": model, **result.to_json()})
@@ -62,6 +70,26 @@ def evaluate(
         f"{result.min_dcf['0.05']:.3f}", f"{result.trials:,}", f"{result.target_trials:,}", f"{result.speakers:,}",
     )  # fmt: skip
     console.print(table)
+
+
+def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D] for a run folder, a bundle or a teacher's URI."""
+    folder = Path(model)
+    if precision != "float32" and not (folder / CARD).exists():
+        raise UserError("only a bundle comes in several precisions", got=precision, allowed="float32")
+    if (folder / CARD).exists():
+        verifier = Verifier.load(folder, threads=torch.get_num_threads(), precision=precision)
+        return lambda waves: torch.from_numpy(
+            np.stack([verifier.embed(wave) for wave in waves.cpu().numpy()])
+        )
+    if (folder / CONFIG).exists():
+        return load_student(folder, device).student
+    if ":" in model:
+        return load(model, device=device).embed
+    raise UserError(
+        f"no model here: {model}",
+        allowed="a run folder, a bundle, or a teacher's URI such as ge2e: or run:FOLDER",
+    )
 
 
 def study(
@@ -118,3 +146,31 @@ def study(
         print_json(result)
     else:
         console.print(render(result))
+
+
+def report(
+    runs: Positional[tuple[Path, ...]], /, *, out: Path, title: str = "distilvox", note: tuple[str, ...] = ()
+) -> None:
+    """One self-contained HTML page from runs: error rates, DET curves, learning curves, sizes.
+
+    Where the runs are a study's, its comparison (study.json beside them) is shown too.
+
+    Example:
+        distilvox report study/*-seed* --out report.html
+
+    Args:
+        runs: run folders.
+        out: the page to write.
+        title: its heading.
+        note: sentences to show under it.
+    """
+    from distilvox.files import read_json
+    from distilvox.report import write_report
+
+    beside = {run.resolve().parent / "study.json" for run in runs}
+    studies = [read_json(path, noun="study") for path in sorted(beside) if path.exists()]
+    page = write_report(
+        list(runs), out, title=title, study=studies[0] if len(studies) == 1 else None, notes=note,
+        command=" ".join(["distilvox", "report", *map(str, runs), "--out", str(out)]),
+    )  # fmt: skip
+    err.print(f"{page} is ready", highlight=False, soft_wrap=True)

@@ -51,8 +51,8 @@ class ObjectiveConfig:
 
     Args:
         objective: the kind of knowledge distillation; with "none" no field of KD is read.
-        weight: w >= 0 of the KD part once warmed up.
-        warmup_epochs: the KD weight rises linearly from 0 over these; 0 is no warm-up.
+        kd_weight: w >= 0 of the KD part once warmed up.
+        kd_warmup_epochs: the KD weight rises linearly from 0 over these; 0 is no warm-up.
         gamma: γ >= 0, NSKD over TSKD; objective="nskd" only.
         temperature: τ > 0 of label-level KD.
         scale: > 0, of the AAM-softmax logits that the cross entropy sees.
@@ -65,8 +65,8 @@ class ObjectiveConfig:
     """
 
     objective: KD = "nskd"
-    weight: float = 1.0
-    warmup_epochs: float = 1.0
+    kd_weight: float = 1.0
+    kd_warmup_epochs: float = 1.0
     gamma: float = 1.0
     temperature: float = 1.0
     scale: float = 32.0
@@ -84,7 +84,7 @@ class ObjectiveConfig:
         ):
             if got not in known:
                 raise unknown(noun, got, known)
-        for name in ("weight", "warmup_epochs", "gamma", "margin_warmup_epochs"):
+        for name in ("kd_weight", "kd_warmup_epochs", "gamma", "margin_warmup_epochs"):
             check_range(name, getattr(self, name), 0, math.inf, low_allowed=True)
         for name in ("temperature", "scale", "kd_scale"):
             check_range(name, getattr(self, name), 0, math.inf)
@@ -174,7 +174,7 @@ class Objective(nn.Module):
             scores = self.head(student)
             ce = cross_entropy(aam(scores, labels, margin=margin, scale=config.scale), labels).mean()
             kd_parts = self._distil(precise(student), scores, labels, teacher, margin)
-            weight = config.weight * ramp(epoch, config.warmup_epochs) if kd_parts else 0.0
+            weight = config.kd_weight * ramp(epoch, config.kd_warmup_epochs) if kd_parts else 0.0
             factors = {"nskd": config.gamma}
             total = ce
             for name, part in kd_parts.items():

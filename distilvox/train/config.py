@@ -147,7 +147,7 @@ def to_json(config: Any) -> dict[str, Any]:
 def replace_fields(config: Any, values: dict[str, Any]) -> Any:
     """A copy of a nested frozen config with some fields set, by name, at whatever depth they stand.
 
-    >>> replace_fields(RunConfig(), {"epochs": 3, "objective.weight": 0.5}).train.epochs
+    >>> replace_fields(RunConfig(), {"epochs": 3, "kd_weight": 0.5}).train.epochs
     3
 
     Raises:
