@@ -6,10 +6,11 @@ Verbs are imported when asked for, so that `distilvox verify` starts without tor
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
-from rich.table import Table
+from rich.markup import escape
 
 from distilvox import __version__
 from distilvox.console import err, out
@@ -52,52 +53,55 @@ EXTRA_OF = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `distilvox`. Exits 0, 2 for wrong input, 1 for work that could not be completed."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        _print_verbs()
-        return
-    if args[0] == "--version":
-        out.print(f"distilvox {__version__}", highlight=False)
-        return
     try:
-        if args[0] not in VERBS:
-            raise unknown("verb", args[0], VERBS, remedy="distilvox --help")
-        _call(args[0], args[1:])
+        _main(args)
+        sys.stdout.flush()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        _complain(str(error))
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (extra := EXTRA_OF.get((error.name or "").partition(".")[0])) is None:
+            raise
+        what = f"`distilvox {args[0]}` needs the package {error.name}, which is not installed"
+        _complain(str(UserError(what, remedy=f"pip install 'distilvox[{extra}]'")))
+        sys.exit(2)
+    except (
+        BrokenPipeError
+    ):  # `| head` has seen enough; Python would complain once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(str(UserError(f"cannot read or write {error.filename}", got=error.strerror)))
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("[bold red]interrupted[/]; what was written so far is whole")
         sys.exit(130)
 
 
-def _call(verb: str, args: list[str]) -> None:
-    import tyro
+def _main(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
+        _print_verbs()
+    elif args[0] == "--version":
+        out.print(f"distilvox {__version__}", highlight=False)
+    elif args[0] not in VERBS:
+        raise unknown("verb", args[0], [*VERBS, "--help", "--version"], remedy="distilvox --help")
+    else:
+        from distilvox.cli.parse import call
 
-    try:
-        module = importlib.import_module(f"distilvox.cli.{VERBS[verb][0]}")
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA_OF:
-            raise
-        raise UserError(
-            f"`distilvox {verb}` needs the package {error.name}, which is not installed",
-            remedy=f"pip install 'distilvox[{EXTRA_OF[error.name]}]'",
-        ) from error
-    tyro.cli(
-        getattr(module, verb),
-        args=args,
-        prog=f"distilvox {verb}",
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+        call(
+            args[0], getattr(importlib.import_module(f"distilvox.cli.{VERBS[args[0]][0]}"), args[0]), args[1:]
+        )
 
 
 def _print_verbs() -> None:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
-    for verb, (_, line) in VERBS.items():
-        table.add_row(f"[bold cyan]{verb}[/]", _escape(line))
-    out.print("[bold]distilvox[/] VERB [options]      distils a large speaker verifier into one that ships\n")
-    out.print(table)
-    out.print("\ndistilvox VERB --help shows its options. Start with: [bold]distilvox demo[/]")
+    lines = ["usage: [bold]distilvox[/] VERB [OPTIONS]", ""]
+    lines += ["Distils a large speaker verifier into one that ships.", ""]
+    lines += [f"  [bold cyan]{verb:<10}[/]{escape(line)}" for verb, (_, line) in VERBS.items()]
+    lines += ["", "`distilvox VERB --help` shows its options. Start with: [bold]distilvox demo[/]"]
+    out.print("\n".join(lines).replace("[OPTIONS]", r"\[OPTIONS]"), highlight=False, soft_wrap=True)
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _complain(text: str) -> None:
+    err.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from distilvox.console import err, out, print_json
+from distilvox.console import out, print_json, say
 from distilvox.corpus.describe import describe, render
 from distilvox.corpus.store import Corpus
 
 
 def pack(
-    source: Positional[Path],
+    source: Annotated[Positional[Path], arg(metavar="SRC")],
     out_: Annotated[Positional[Path], arg(name="out", metavar="OUT")],
     /,
     table: Path | None = None,
@@ -44,7 +44,7 @@ def pack(
 
     terms = [term for group in where for term in group]
     report = pack_corpus(source, out_, table=table, where=terms, jobs=jobs, max_rejected=max_rejected)
-    err.print(report.summary(), highlight=False, markup=False, soft_wrap=True)
+    say(report.summary())
 
 
 def synth(
@@ -61,6 +61,10 @@ def synth(
     The voices are synthetic: good for a first run and for experiments in the number of speakers, no
     substitute for real speech.
 
+    Examples:
+        distilvox synth train/ --speakers 200 --utterances 20
+        distilvox synth dev/ --speakers 50 --utterances 20 --first 200
+
     Args:
         out_: the corpus folder to write.
         speakers: how many voices.
@@ -75,8 +79,12 @@ def synth(
     corpus(out_)
 
 
-def corpus(path: Positional[Path], /, json: bool = False) -> None:
+def corpus(path: Annotated[Positional[Path], arg(metavar="CORPUS")], /, json: bool = False) -> None:
     """Print what is in a corpus: speakers, hours, utterances of a speaker, durations.
+
+    Examples:
+        distilvox corpus train/
+        distilvox corpus train/ --json | jq .hours
 
     Args:
         path: a folder that `distilvox pack` or `distilvox synth` made.
@@ -90,7 +98,7 @@ def corpus(path: Positional[Path], /, json: bool = False) -> None:
 
 
 def trials(
-    corpus: Positional[Path],
+    corpus: Annotated[Positional[Path], arg(metavar="CORPUS")],
     out_: Annotated[Positional[Path], arg(name="out", metavar="OUT")],
     /,
     target: int = 2_000,
@@ -100,6 +108,9 @@ def trials(
     """Draw a trial list from a corpus: pairs of one speaker (across sessions first) and of two speakers.
 
     Use it on speakers that are kept out of training.
+
+    Example:
+        distilvox trials dev/ dev.txt --target 2000 --non-target 20000
 
     Args:
         corpus: a corpus of two speakers or more.
@@ -111,4 +122,4 @@ def trials(
     from distilvox.corpus.pairs import draw_trials
 
     count = draw_trials(Corpus.open(corpus), out_, target=target, non_target=non_target, seed=seed)
-    err.print(f"{out_}: {count:,} trials", highlight=False)
+    say(f"{out_}: {count:,} trials")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from distilvox.demo import Size
 from distilvox.demo import demo as run_demo
 
 
 def demo(
-    out: Positional[Path] = Path("demo"),
+    out: Annotated[Positional[Path], arg(metavar="OUT")] = Path("demo"),
     /,
     *,
     device: str = "auto",
@@ -25,6 +26,10 @@ def demo(
 ) -> None:
     """The whole journey in minutes, with no download: synthetic voices, a teacher, students distilled from it
     with each objective, judged on unseen speakers, exported, and shown on one HTML page.
+
+    Examples:
+        distilvox demo
+        distilvox demo small/ --speakers 40 --unseen-speakers 20 --student-epochs 3
 
     Args:
         out: the folder to work in; what an earlier demo finished there is kept.

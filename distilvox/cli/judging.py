@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from rich.table import Table
 from torch import Tensor
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from distilvox.console import err, print_json, progress
 from distilvox.console import out as console
+from distilvox.console import print_json, progress, say
 from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge
 from distilvox.models.runfolder import CONFIG, load_student
@@ -21,15 +21,17 @@ from distilvox.ship.runtime import Verifier
 from distilvox.teachers import load
 from distilvox.train.distributed import pick_device
 
+Precision = Literal["float32", "int8"]
+
 
 def evaluate(
-    model: Positional[str],
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
     *,
     corpus: Path,
     trials: Path,
     device: str = "auto",
-    precision: str = "float32",
+    precision: Precision = "float32",
     replicates: int = 1000,
     json: bool = False,
 ) -> None:
@@ -62,14 +64,17 @@ def evaluate(
         print_json({"model": model, **result.to_json()})
         return
     low, high = result.eer_ci
-    table = Table(title=f"{model} on {result.trial_list} ({result.scoring})", title_justify="left")
-    for column in ("EER", "95 % interval", "minDCF 0.01", "minDCF 0.05", "trials", "target", "speakers"):
-        table.add_column(column, justify="right")
-    table.add_row(
-        f"{result.eer:.2%}", f"{low:.2%} – {high:.2%}", f"{result.min_dcf['0.01']:.3f}",
-        f"{result.min_dcf['0.05']:.3f}", f"{result.trials:,}", f"{result.target_trials:,}", f"{result.speakers:,}",
-    )  # fmt: skip
-    console.print(table)
+    rows = [
+        ("EER", f"{result.eer:.2%}   95 % interval over speakers: {low:.2%} – {high:.2%}"),
+        *((f"minDCF {prior}", f"{cost:.3f}") for prior, cost in result.min_dcf.items()),
+        ("trials", f"{result.trials:,}, of which {result.target_trials:,} target"),
+        ("speakers", f"{result.speakers:,}"),
+    ]
+    lines = [
+        f"{model} on {result.trial_list}, {result.scoring}",
+        *(f"  {name:<13}{text}" for name, text in rows),
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:
@@ -93,7 +98,7 @@ def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tens
 
 
 def study(
-    recipe: Positional[Path],
+    recipe: Annotated[Positional[Path], arg(metavar="RECIPE")],
     /,
     *,
     corpus: Path,
@@ -113,7 +118,8 @@ def study(
     OUT/study.md hold the result: mean and spread over seeds, and paired intervals over speakers and seeds.
 
     Example:
-        distilvox study recipes/objectives.yaml --corpus train/ --trials dev.txt --trials-corpus dev/ --out study/
+        distilvox study recipes/objectives.yaml --corpus train/ --trials dev.txt \\
+            --trials-corpus dev/ --out study/
 
     Args:
         recipe: a YAML file; see recipes/ for examples.
@@ -137,7 +143,7 @@ def study(
     read = read_recipe(recipe)
     run_grid(
         read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=load_bank(noise, rooms),
-        device=device, cache=cache, jobs=jobs, say=err.print,
+        device=device, cache=cache, jobs=jobs, say=say,
     )  # fmt: skip
     result = compare(read, out)
     write_json(out / "study.json", result)
@@ -149,7 +155,12 @@ def study(
 
 
 def report(
-    runs: Positional[tuple[Path, ...]], /, *, out: Path, title: str = "distilvox", note: tuple[str, ...] = ()
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")],
+    /,
+    *,
+    out: Path,
+    title: str = "distilvox",
+    note: tuple[str, ...] = (),
 ) -> None:
     """One self-contained HTML page from runs: error rates, DET curves, learning curves, sizes.
 
@@ -173,4 +184,4 @@ def report(
         list(runs), out, title=title, study=studies[0] if len(studies) == 1 else None, notes=note,
         command=" ".join(["distilvox", "report", *map(str, runs), "--out", str(out)]),
     )  # fmt: skip
-    err.print(f"{page} is ready", highlight=False, soft_wrap=True)
+    say(f"{page} is ready")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from distilvox.console import err, out, progress
+from distilvox.console import err, out, progress, say
 from distilvox.errors import UserError, require
 
 Precision = Literal["float32", "int8"]
 
 
 def export(
-    run: Positional[Path],
-    bundle: Positional[Path],
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
     /,
     *,
     false_accept: float = 0.01,
@@ -50,9 +50,7 @@ def export(
     if (run / "evaluation.json").exists():
         point = operating_point(run, false_accept)
     else:
-        err.print(
-            "[yellow]no threshold:[/] the run was not judged on trials, so the bundle decides nothing by itself"
-        )
+        say("no threshold: the run was not judged on trials, so the bundle decides nothing by itself")
     source = corpus or Path(config["corpus"]["path"])
     speech = None
     if corpus is not None or (source / "corpus.json").exists():
@@ -61,21 +59,19 @@ def export(
             held.wave(k).astype("float32") / 32768 for k in range(0, len(held), max(1, len(held) // 32))
         ]
     else:
-        err.print(
-            f"[yellow]int8:[/] {source} is gone, so synthetic sound sets the ranges; give --corpus for better ones"
-        )
+        say(f"int8: {source} is gone, so synthetic sound sets the ranges; give --corpus for better ones")
     with err.status("exporting and comparing with PyTorch"):
         card = export_run(run, bundle, operating_point=point, calibration=speech, force=force)
     for name, file in card.files.items():
-        err.print(f"  {name:<20} {file['bytes'] / 1e6:7.2f} MB", highlight=False)
+        say(f"  {name:<20} {file['bytes'] / 1e6:7.2f} MB")
     if card.operating_point is not None:
-        err.print(f"  threshold {card.operating_point.threshold:.4f} for {false_accept:.2%} false accepts")
-    err.print(f"{bundle} is ready: distilvox verify {bundle} A.wav B.wav", highlight=False)
+        say(f"  threshold {card.operating_point.threshold:.4f} for {false_accept:.2%} false accepts")
+    say(f"{bundle} is ready: distilvox verify {bundle} A.wav B.wav")
 
 
 def embed(
-    bundle: Positional[Path],
-    files: Positional[tuple[Path, ...]],
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")],
     /,
     *,
     precision: Precision = "float32",
@@ -85,6 +81,10 @@ def embed(
     """Embed speech files with a bundle; one JSON line a file on stdout, without torch.
 
     A file that cannot be used gets a line with its `error`, and the exit code is then 1.
+
+    Examples:
+        distilvox embed bundle/ anna.wav bert.flac > embeddings.jsonl
+        distilvox embed bundle/ enrolled/*.wav --out-folder enrolled/ > /dev/null
 
     Args:
         bundle: a folder that `distilvox export` made.
@@ -113,11 +113,8 @@ def embed(
                 failed += 1
                 print(json.dumps({"file": str(item.path), "error": item.error}))  # noqa: T201
                 continue
-            print(
-                json.dumps(
-                    {"file": str(item.path), "embedding": [round(float(x), 7) for x in item.embedding]}
-                )
-            )
+            vector = [round(float(x), 7) for x in item.embedding]
+            print(json.dumps({"file": str(item.path), "embedding": vector}))  # noqa: T201
             if out_folder is not None:
                 verifier.save_embedding(out_folder / f"{item.path.stem}.npz", item.embedding)
     if failed:
@@ -125,9 +122,9 @@ def embed(
 
 
 def verify(
-    bundle: Positional[Path],
-    a: Positional[Path],
-    b: Positional[Path],
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
+    a: Annotated[Positional[Path], arg(metavar="A")],
+    b: Annotated[Positional[Path], arg(metavar="B")],
     /,
     *,
     threshold: float | None = None,
@@ -138,6 +135,10 @@ def verify(
 
     The decision states the false-accept rate that its threshold was set for and the trials this rests on.
     Exit code 0 for accept, 3 for reject, 4 where the bundle has no threshold.
+
+    Examples:
+        distilvox verify bundle/ anna.wav unknown.wav
+        distilvox verify bundle/ enrolled/anna.npz unknown.wav --json
 
     Args:
         bundle: a folder that `distilvox export` made.

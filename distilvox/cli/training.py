@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from distilvox.console import err, print_json
+from distilvox.console import out as console
+from distilvox.console import print_json
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
@@ -138,7 +139,7 @@ def train(
 
 
 def teacher(
-    uri: Positional[str],
+    uri: Annotated[Positional[str], arg(metavar="URI")],
     /,
     *,
     corpus: Path,
@@ -156,6 +157,10 @@ def teacher(
     """Look at a teacher before training on it: its EER, its accuracy on your speakers, its sharpness.
 
     Fills the same cache that `distilvox distil` reads, so nothing is computed twice.
+
+    Examples:
+        distilvox teacher ge2e: --corpus train/ --trials dev.txt --trials-corpus dev/
+        distilvox teacher run:runs/big --corpus train/ --json
 
     Args:
         uri: `ge2e:`, `ge2e:FILE`, or `run:FOLDER`.
@@ -187,7 +192,7 @@ def teacher(
     if json:
         print_json(looked.to_json())
     else:
-        err.print(looked.render())
+        console.print(looked.render())
 
 
 def open_judge(corpus: Path, trials: Path | None, trials_corpus: Path | None) -> Judge | None:
