@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distilvox import __version__, models
-from distilvox.console import err, progress
+from distilvox.console import progress
+from distilvox.console import say as tell
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import EVALUATION, Judge, save_evaluation
@@ -101,7 +102,7 @@ def _fit(
     force: bool,
     world: World,
 ) -> Path:
-    train, say = config.train, err.print if world.is_main else _silent
+    train, say = config.train, tell if world.is_main else _silent
     if train.threads:
         torch.set_num_threads(train.threads)
 
@@ -155,7 +156,7 @@ def _fit(
             say(targets.preflight.render())
             write_json(out / "preflight.json", targets.preflight.to_json())
         for warning in refuse(targets.preflight, force):
-            say(f"[yellow]teacher:[/] {warning}")
+            say(f"teacher: {warning}")
     torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
     objective = Objective(config.objective, head, teacher_centres=targets.head.weight if targets else None)
     module = Distiller(student, objective).to(device).train()
