@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -40,6 +41,17 @@ class UserError(Exception):
         if remedy is not None:
             lines.append(f"  remedy:  {remedy}")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels between processes whole, whatever arguments a subclass takes; `got` as its text."""
+        state = {**vars(self), "got": None if self.got is None else str(self.got)}
+        return _restore, (type(self), str(self), state)
+
+
+def _restore(kind: type[UserError], message: str, state: dict[str, Any]) -> UserError:
+    error = kind.__new__(kind, message)
+    vars(error).update(state)
+    return error
 
 
 def unknown(noun: str, got: str, known: Iterable[str], *, remedy: str | None = None) -> UserError:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from distilvox.errors import UserError
+
+PARTIAL = ".partial"
+"""How the names of unfinished files and folders end."""
+
+ABANDONED_SECONDS = 3600
 
 
 @contextmanager
@@ -30,7 +37,7 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(
                 f"no permission to write {path}",
-                got=error.strerror,
+                got=str(error),
                 remedy="choose another output path, or change its permissions",
                 exit_code=1,
             ) from error
@@ -41,12 +48,14 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
 def atomic_file(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path in the same folder; renamed onto `path` if the block succeeds.
 
-    A reader sees the old file or the new one, never a part. On any error the temporary file goes.
+    A reader sees the old file or the new one, never a part. On any error the temporary file goes; one that
+    a kill left behind goes at a later write of the same file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         try:
             yield temporary
             with open(temporary, "rb+") as file:
@@ -57,7 +66,15 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
+def _sweep(path: Path) -> None:
+    """Removes temporary files of `path` that nobody has written to for an hour: a kill left them."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
+
+
+def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
@@ -91,18 +108,18 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     An existing `path` is replaced only then. On any error the partial folder goes.
     """
     path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(path.name + PARTIAL)
     with explain_disk_errors(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             yield temporary
-            replace_folder(temporary, path)
+            _replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def replace_folder(new: Path, path: Path) -> None:
+def _replace_folder(new: Path, path: Path) -> None:
     """Renames folder `new` onto `path`; what stood there steps aside first and goes last.
 
     A kill between the two renames leaves `<path>.old`, which `recover_folder` puts back.
@@ -116,7 +133,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def recover_folder(path: Path) -> None:
-    """Puts `<path>.old` back if a kill struck between the two renames of `replace_folder`."""
+    """Puts `<path>.old` back if a kill struck between the two renames of `atomic_folder`."""
     old = path.with_name(path.name + ".old")
     if old.exists() and not path.exists():
         os.replace(old, path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.trials import Trials, read_trials, resolve
-from distilvox.errors import UserError
+from distilvox.errors import UserError, require
 from distilvox.evaluation.embed import embed_corpus
 from distilvox.evaluation.evaluate import Evaluation, evaluate
 from distilvox.evaluation.metrics import eer
@@ -91,3 +93,35 @@ def save_evaluation(folder: Path, evaluation: Evaluation, judge: Judge, embeddin
             embeddings=embeddings.astype(np.float32),
         )
     write_json(folder / EVALUATION, evaluation.to_json())
+
+
+class SavedScores(NamedTuple):
+    """What a judged run remembers of its trials: scores and labels [n], and the speakers of both sides [n]."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    enrol_speaker: np.ndarray
+    test_speaker: np.ndarray
+
+    def same_trials(self, other: SavedScores) -> bool:
+        """Whether both were judged by the same trials, as far as labels and speakers tell."""
+        return all(np.array_equal(a, b) for a, b in zip(self[1:], other[1:], strict=True))
+
+
+def load_scores(folder: Path) -> SavedScores:
+    """Reads `scores.npz`, that `save_evaluation` wrote; scores as float64.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = folder / SCORES
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
+            scores, labels, who = held["scores"].astype(np.float64), held["labels"], held["speakers"]
+            sides = who[held["enrol"]], who[held["test"]]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"no scores here: {path} does not exist", remedy="train with --trials") from None
+    except (KeyError, IndexError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"these scores are damaged: {path}", got=str(error)) from None
+    require(scores.ndim == 1 and scores.shape == labels.shape, f"these scores are damaged: {path}")
+    return SavedScores(scores, labels, *sides)

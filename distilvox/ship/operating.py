@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from distilvox.errors import UserError
+from distilvox.errors import require
 from distilvox.evaluation.calibrate import cross_fit, threshold_at
-from distilvox.evaluation.judge import EVALUATION, SCORES
+from distilvox.evaluation.judge import EVALUATION, load_scores
 from distilvox.files import read_json
 from distilvox.ship.card import OperatingPoint
 
@@ -24,16 +22,18 @@ def operating_point(run: Path, false_accept: float, *, seed: int = 0) -> Operati
         false_accept: the rate that the threshold is set for, a fraction.
 
     Raises:
-        UserError: the run was not judged; too few trials for such a rate.
+        UserError: the run was not judged; too few trials or speakers for such a rate.
     """
     judged = read_json(
         run / EVALUATION, noun="evaluation", remedy="train with --trials, so that the run is judged"
     )
-    if not (run / SCORES).is_file():
-        raise UserError(f"no scores here: {run / SCORES} does not exist", remedy="train with --trials")
-    with np.load(run / SCORES, allow_pickle=False) as held:
-        scores, labels, who = held["scores"], held["labels"], held["speakers"]
-        sides = who[held["enrol"]], who[held["test"]]
+    scores, labels, *sides = load_scores(run)
+    require(
+        judged["trials"] == len(labels),
+        f"the evaluation of {run} and its scores are not of one judgement",
+        got=f"{judged['trials']} trials, {len(labels)} scores",
+        remedy="judge the run again",
+    )
     threshold = threshold_at(scores, labels, false_accept)
     held_out = cross_fit(scores, labels, *sides, false_accept=false_accept, seed=seed)
     return OperatingPoint(

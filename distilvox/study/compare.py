@@ -11,10 +11,11 @@ from rich.table import Table
 
 from distilvox.errors import require
 from distilvox.evaluation.confidence import paired_bootstrap
-from distilvox.evaluation.judge import EVALUATION, SCORES
+from distilvox.evaluation.judge import EVALUATION, load_scores
 from distilvox.files import read_json
 from distilvox.study.grid import run_folder
 from distilvox.study.recipe import Recipe
+from distilvox.study.terms import REMEDY, check_equal
 
 
 def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, Any]:
@@ -24,8 +25,13 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
         JSON-ready: for every method the EER and minDCF of each seed, their mean and standard deviation
         (over seeds, n − 1), and against every other method the paired difference of mean EER with its
         interval over speakers and seeds (`evaluation.confidence.paired_bootstrap`). Rates are fractions.
+
+    Raises:
+        UserError: a run is missing, or they are not on equal terms (`study.terms.check_equal`), or they
+            were judged by different trials.
     """
     folders = {m: [run_folder(out, m, seed) for seed in recipe.seeds] for m in recipe.methods}
+    check_equal(recipe, folders)
     judged = {
         m: [read_json(f / EVALUATION, noun="finished run") for f in runs] for m, runs in folders.items()
     }
@@ -33,10 +39,17 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
     require(len(lists) == 1, "the runs were judged by different trials", got=sorted(lists))
     trial_list, trials, scoring = lists.pop()
     methods = {m: {"eer": _spread([j["eer"] for j in runs]), **_dcf(runs)} for m, runs in judged.items()}
-    scores = {m: [np.load(f / SCORES)["scores"].astype(float) for f in runs] for m, runs in folders.items()}
-    with np.load(folders[recipe.baseline][0] / SCORES) as held:
-        labels, who = held["labels"], held["speakers"]
-        sides = who[held["enrol"]], who[held["test"]]
+    saved = {m: [load_scores(folder) for folder in runs] for m, runs in folders.items()}
+    _, labels, *sides = first = saved[recipe.baseline][0]
+    for m, runs in saved.items():
+        for folder, held in zip(folders[m], runs, strict=True):
+            require(
+                held.same_trials(first),
+                f"{folder.name} was judged by other trials than {folders[recipe.baseline][0].name}",
+                got=f"two lists named {trial_list}",
+                remedy=REMEDY,
+            )
+    scores = {m: [held.scores for held in runs] for m, runs in saved.items()}
     paired: dict[str, dict[str, Any]] = {m: {} for m in recipe.methods}
     for m in recipe.methods:
         for other in recipe.methods:

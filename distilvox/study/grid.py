@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from rich.markup import escape
+
 from distilvox.corpus.store import Corpus
-from distilvox.errors import UserError
-from distilvox.evaluation.judge import Judge
+from distilvox.errors import UserError, require
+from distilvox.evaluation.judge import Judge, SavedScores, load_scores
 from distilvox.study.recipe import Recipe
+from distilvox.study.terms import REMEDY, check_run, is_finished, settings
 from distilvox.teachers import load
 from distilvox.train.config import RunConfig, replace_fields
 from distilvox.train.distributed import pick_device
 from distilvox.train.loop import fit
-from distilvox.train.targets import prepare_targets
+from distilvox.train.targets import cache_name, prepare_targets
 from distilvox.views.bank import Bank
 
 
 def run_folder(out: Path, method: str, seed: int) -> Path:
     return out / f"{method}-seed{seed}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run, in terms that travel to another process."""
+
+    config: RunConfig
+    out: Path
+    corpus: Path
+    trials: Path
+    trials_corpus: Path
+    teacher: str
+    bank: Bank
+    device: str
+    cache: Path | None
+
+    @property
+    def distils(self) -> bool:
+        return self.config.objective.objective != "none"
 
 
 def run_grid(
@@ -38,92 +65,174 @@ def run_grid(
 ) -> list[Path]:
     """Trains what is not finished yet, and returns all run folders.
 
-    The teacher's embeddings are cached before the first run, so that processes share them.
+    The teacher's embeddings are cached before the first run, so that processes share them. Where every
+    run is finished, no teacher is loaded.
 
     Args:
         out: a folder; each run gets `<method>-seed<seed>` in it. Finished runs are skipped, but a folder
             that was trained otherwise than the recipe says is an error that names the field.
+        cache: a folder in which each setting of the teacher has its own; beside the corpus if None.
         jobs: processes at a time, one CPU thread each where there are several.
+        say: takes lines for people, in rich's markup.
 
     Raises:
-        UserError: see above; or a run failed (the first failure is raised, the others finish).
+        UserError: see above; or runs failed: the others are finished, then the first failure is raised.
     """
-    runs = recipe.runs()
-    where = pick_device(device)
-    first = recipe.config(*runs[0])
-    distilled = [
-        config for config in (recipe.config(*run) for run in runs) if config.objective.objective != "none"
-    ]
-    if distilled and first.targets is not None and not first.targets.live:
-        prepare_targets(
-            load(recipe.teacher, device=where),
-            Corpus.open(corpus),
-            config=first.targets,
-            views=first.views,
-            bank=bank,
-            scale=first.objective.kd_scale,
-            device=where,
-            cache=cache,
+    require(jobs >= 1, "a study needs at least one job", got=jobs, allowed="1 or more")
+    held, judge = Corpus.open(corpus), Judge.open(trials_corpus, trials)
+    tasks = [
+        Task(
+            recipe.config(*run), run_folder(out, *run), corpus, trials, trials_corpus,
+            recipe.teacher, bank, device, cache,
         )
-
-    def task(method: str, seed: int) -> Task:
-        config = recipe.config(method, seed)
-        if jobs > 1:
-            config = replace_fields(config, {"threads": 1})
-        return (
-            config,
-            run_folder(out, method, seed),
-            corpus,
-            trials,
-            trials_corpus,
-            recipe.teacher,
-            bank,
-            device,
-            cache,
+        for run in recipe.runs()
+    ]  # fmt: skip
+    finished = {task.out: _taught_by(task, held, judge) for task in tasks if is_finished(task.out)}
+    left = [task for task in tasks if task.out not in finished]
+    if finished:
+        say(f"{len(finished)} of {len(tasks)} runs are finished already")
+    left = _prepare(left, held, {who for who in finished.values() if who}, jobs)
+    failed: list[UserError] = []
+    for done, (task, error) in enumerate(_in_turn(left) if jobs == 1 else _at_once(left, jobs), 1):
+        name = f"{done} of {len(left)}: {task.out.name}"
+        if error is None:
+            say(f"{name} is finished")
+        else:
+            failed.append(error)
+            say(f"[red]{name} failed:[/] {escape(error.what.splitlines()[0])}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(left)} runs failed; the first: {failed[0]}",
+            remedy="the same command trains what is left",
+            exit_code=failed[0].exit_code,
         )
+    return [task.out for task in tasks]
 
-    tasks = [task(*run) for run in runs]
-    if jobs == 1:
-        for each in tasks:
-            say(f"{each[1].name}")
-            _run(*each)
-        return [each[1] for each in tasks]
+
+def _taught_by(task: Task, corpus: Corpus, judge: Judge) -> str | None:
+    """The id of a finished run's teacher, None if it has none; refuses a run that is not the recipe's."""
+    parts = {"corpus": {"id": corpus.id}, "bank": task.bank.id, "trials": judge.trials.name}
+    record = check_run(task.out, {**settings(task.config), **parts})
+    found = load_scores(task.out)
+    wanted = SavedScores(found.scores, judge.trials.labels, judge.enrol_speaker, judge.test_speaker)
+    require(
+        found.same_trials(wanted),
+        f"{task.out} was judged by other trials than {judge.trials.name} holds now",
+        remedy=REMEDY,
+    )
+    teacher = record.get("teacher")
+    return teacher["id"] if teacher else None
+
+
+def _prepare(left: list[Task], corpus: Corpus, known: set[str], jobs: int) -> list[Task]:
+    """Fills every cache that the runs will read, and gives each run its own.
+
+    Raises:
+        UserError: the teacher is not the one (`known`, ids) that finished runs learned from.
+    """
+    require(
+        len(known) <= 1,
+        "finished runs of this study had different teachers",
+        got=sorted(known),
+        remedy=REMEDY,
+    )
+    if jobs > 1:
+        left = [replace(task, config=replace_fields(task.config, {"threads": 1})) for task in left]
+    if not any(task.distils for task in left):
+        return left
+    where = pick_device(left[0].device)
+    teacher = load(left[0].teacher, device=where)
+    require(
+        known <= {teacher.id},
+        f"{left[0].teacher} is not the teacher that the finished runs learned from",
+        got=f"id {teacher.id}",
+        allowed=", ".join(known),
+        remedy="restore that teacher, or give the study another folder",
+    )
+    ready: set[str] = set()
+    placed = []
+    for task in left:
+        targets = task.config.targets
+        if task.distils and targets is not None:
+            name = cache_name(teacher, targets, task.config.views, task.bank)
+            folder = None if task.cache is None else task.cache / name
+            task = replace(task, cache=folder)
+            if name not in ready:
+                prepare_targets(
+                    teacher, corpus, config=targets, views=task.config.views, bank=task.bank,
+                    scale=task.config.objective.kd_scale, device=where, cache=folder,
+                )  # fmt: skip
+                ready.add(name)
+        placed.append(task)
+    return placed
+
+
+def _in_turn(tasks: list[Task]) -> Iterator[tuple[Task, UserError | None]]:
+    for task in tasks:
+        try:
+            _run(task)
+        except UserError as error:
+            yield task, error
+        else:
+            yield task, None
+
+
+def _at_once(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, UserError | None]]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_run, *each): each[1] for each in tasks}
-        for done, (future, folder) in enumerate(futures.items(), 1):
-            future.result()
-            say(f"{done} of {len(tasks)}: {folder.name} is finished")
-    return [each[1] for each in tasks]
+        futures = {pool.submit(_run, task): task for task in tasks}
+        for future in as_completed(futures):
+            task = futures[future]
+            try:
+                future.result()
+            except UserError as error:
+                yield task, error
+            except BrokenProcessPool:
+                yield (
+                    task,
+                    UserError(
+                        f"{task.out.name}: a process of the study was killed, perhaps for its memory",
+                        remedy="run the study again, with fewer --jobs",
+                        exit_code=1,
+                    ),
+                )
+            else:
+                yield task, None
 
 
-Task = tuple[RunConfig, Path, Path, Path, Path, str, Bank, str, Path | None]
-
-
-def _run(
-    config: RunConfig,
-    out: Path,
-    corpus: Path,
-    trials: Path,
-    trials_corpus: Path,
-    teacher: str,
-    bank: Bank,
-    device: str,
-    cache: Path | None,
-) -> None:
+def _run(task: Task) -> None:
     """One run, in this process; resumes what was begun. Its differences from what stands there are an error."""
     try:
-        fit(
-            config,
-            corpus=Corpus.open(corpus),
-            out=out,
-            teacher=load(teacher, device=pick_device(device))
-            if config.objective.objective != "none"
-            else None,
-            judge=Judge.open(trials_corpus, trials),
-            bank=bank,
-            device=device,
-            cache=cache,
-            resume=out.exists(),
-        )
+        with _alone(task.out):
+            fit(
+                task.config,
+                corpus=Corpus.open(task.corpus),
+                out=task.out,
+                teacher=load(task.teacher, device=pick_device(task.device)) if task.distils else None,
+                judge=Judge.open(task.trials_corpus, task.trials),
+                bank=task.bank,
+                device=task.device,
+                cache=task.cache,
+                resume=True,
+            )
     except UserError as error:
-        raise UserError(f"{out.name}: {error}", exit_code=error.exit_code) from error
+        raise UserError(f"{task.out.name}: {error}", exit_code=error.exit_code) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process; the lock goes with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another process is training this run",
+                got=folder,
+                remedy="wait for it, or end it; then run the study again",
+                exit_code=1,
+            ) from None
+        yield
+    finally:
+        os.close(handle)

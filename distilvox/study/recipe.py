@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from distilvox import models
 from distilvox.errors import UserError, require, unknown
 from distilvox.train.config import RunConfig, replace_fields
 
@@ -35,8 +37,9 @@ class Recipe:
     baseline: str
 
     def config(self, method: str, seed: int) -> RunConfig:
-        """The configuration of one run, from the base, the method and the seed."""
-        return replace_fields(RunConfig(), {**self.base, **self.methods[method], "train.seed": seed})
+        """The configuration of one run: the base, then what the method changes, then the seed."""
+        config = replace_fields(replace_fields(RunConfig(), self.base), self.methods[method])
+        return replace_fields(config, {"train.seed": seed})
 
     def runs(self) -> list[tuple[str, int]]:
         """(method, seed) of every run, seeds outermost: an interrupted study has whole pairs."""
@@ -47,13 +50,15 @@ def read_recipe(path: Path) -> Recipe:
     """Reads and checks a YAML recipe: every run's configuration is built once, so that a typo fails here.
 
     Raises:
-        UserError: unreadable, an unknown key or field (names it), no seeds, an unknown baseline, a method
-            that sets the seed.
+        UserError: unreadable, a key twice, an unknown key or field (names it), a value of the wrong kind, no
+            seeds, an unknown baseline, a base or method that sets the seed.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"no recipe here: {path} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"no recipe here: {path} is a folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"this recipe is not YAML: {path}", got=str(error)) from None
     require(isinstance(values, dict), f"a recipe is a table of keys: {path}", allowed=", ".join(KEYS))
@@ -62,34 +67,84 @@ def read_recipe(path: Path) -> Recipe:
             raise unknown("key of a recipe", str(key), KEYS)
     for key in ("teacher", "methods", "seeds", "baseline"):
         require(key in values, f"the recipe {path} lacks the key {key!r}", allowed=", ".join(KEYS))
-    methods, seeds = values["methods"], values["seeds"]
+    base, methods, seeds = values.get("base") or {}, values["methods"], values["seeds"]
+    require(isinstance(base, dict), "base is a table: field → value", got=base)
     require(isinstance(methods, dict) and bool(methods), "methods is a table: name → fields", got=methods)
     require(
-        isinstance(seeds, list) and bool(seeds) and all(isinstance(seed, int) for seed in seeds),
+        isinstance(seeds, list) and bool(seeds) and all(type(seed) is int for seed in seeds),
         "seeds is a list of numbers",
         got=seeds,
         allowed="[0, 1, 2]",
     )
     require(len(set(seeds)) == len(seeds), "a seed stands twice", got=seeds)
     if values["baseline"] not in methods:
-        raise unknown("baseline", str(values["baseline"]), methods)
+        raise unknown("baseline", str(values["baseline"]), map(str, methods))
     for name, fields in methods.items():
         require(
-            bool(name) and not set(name) & set("/\\") and not name.startswith("."),
+            isinstance(name, str) and re.fullmatch(r"\w[\w.+=-]*", name) is not None,
             "a method's name becomes a folder's",
-            got=name,
-            allowed="letters, digits, - and _",
+            got=repr(name),
+            allowed="letters, digits, _ and, after the first, also . + = -; quote names such as no or 1",
         )
-        seeded = {"seed", "train.seed"} & set(fields or {})
-        require(not seeded, f"the method {name!r} sets the seed: seeds are the study's", got=fields)
+        require(
+            fields is None or isinstance(fields, dict),
+            f"the method {name!r} is a table: field → value",
+            got=fields,
+        )
     recipe = Recipe(
         title=str(values.get("title", path.stem)),
         teacher=str(values["teacher"]),
-        base=dict(values.get("base") or {}),
+        base=dict(base),
         methods={name: dict(fields or {}) for name, fields in methods.items()},
         seeds=tuple(seeds),
-        baseline=str(values["baseline"]),
+        baseline=values["baseline"],
     )
-    for method, seed in recipe.runs():
-        recipe.config(method, seed)
+    _try_out(recipe)
     return recipe
+
+
+def _try_out(recipe: Recipe) -> None:
+    """Builds every run's configuration and student once; an error says which part of the recipe it is in."""
+    where = "base"
+    try:
+        _refuse_seed(recipe.base)
+        replace_fields(RunConfig(), recipe.base)
+        for method, seed in recipe.runs():
+            where = f"the method {method!r}"
+            _refuse_seed(recipe.methods[method])
+            config = recipe.config(method, seed)
+            models.build(config.student, **config.student_options)
+            require(
+                config.targets is not None or config.objective.objective == "none",
+                "a distillation needs its targets",
+                got="targets: null",
+            )
+    except UserError as error:
+        raise UserError(f"in {where} of the recipe: {error}") from error
+
+
+def _refuse_seed(fields: dict[str, Any]) -> None:
+    seeded = {"seed", "train.seed"} & set(fields)
+    require(not seeded, "the training seed is set, but seeds are the study's", got=fields)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values, read as people mean them: 1e-3 is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    "while reading a table",
+                    node.start_mark,
+                    f"the key {key.value!r} stands twice",
+                    key.start_mark,
+                )
+            seen.add(key.value if isinstance(key.value, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +36,30 @@ def save(folder: Path, *, step: int, model: nn.Module, optimiser: torch.optim.Op
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_bytes(folder / NAME, buffer.getvalue())
+    write_bytes(folder / NAME, buffer.getbuffer())
 
 
 def load(folder: Path, *, device: torch.device) -> dict[str, Any] | None:
     """The state that `save` wrote, or None where there is none yet.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged: cut short, or one bit flipped.
     """
     path = folder / NAME
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as parts:  # torch does not compare the checksums that it writes
+            damaged = parts.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+    except (
+        *(RuntimeError, EOFError, OSError, ValueError, NotImplementedError),
+        *(zipfile.BadZipFile, pickle.UnpicklingError),
+    ) as error:
         raise UserError(
             f"this checkpoint is damaged: {path}",
-            got=str(error).splitlines()[0],
+            got=str(error).partition("\n")[0],
             remedy="delete the run folder and train again",
         ) from error

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from distilvox.errors import UserError, require, unknown
 from distilvox.losses.objective import ObjectiveConfig
 from distilvox.views.draws import ViewConfig
+
+
+def _check_names(config: Any, *names: str) -> None:
+    """Refuses a value that is not one of its field's literals: a typo must not train something else."""
+    hints = get_type_hints(type(config))
+    for name in names:
+        if getattr(config, name) not in get_args(hints[name]):
+            raise unknown(name, str(getattr(config, name)), get_args(hints[name]))
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,8 @@ class TargetConfig:
     Attributes:
         sees: the same `view` as the student (crop, noise and all), or the whole clean `utterance`.
         views: how many views of the corpus the cache holds; epoch e sees view e mod `views`, the student too.
-        live: run the teacher on every step instead of caching. Slow; the reference for the cache.
+        live: run the teacher on every step. Slow; the reference for the cache, which is still made: the class
+            centres are fitted on it.
         centre: remove the mean of the teacher's training embeddings before every cosine.
         head: the teacher's class centres: `auto` (matched by name, else fitted), `matched`, `fitted`, `means`.
     """
@@ -31,6 +43,7 @@ class TargetConfig:
 
     def __post_init__(self) -> None:
         require(self.views >= 1, "the cache needs at least one view", got=self.views, allowed="1 or more")
+        _check_names(self, "sees", "head")
 
 
 @dataclass(frozen=True)
@@ -109,11 +122,15 @@ class TrainConfig:
             got=self.threads,
             allowed="0 (torch's choice) or more",
         )
+        for name in ("learning_rate", "warmup_epochs", "weight_decay", "max_grad_norm"):
+            value = getattr(self, name)
+            require(math.isfinite(value), f"{name} must be finite", got=value)
+        _check_names(self, "precision")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, whole: loads again from the run folder's `config.json`.
+    """One run, whole.
 
     Attributes:
         student: a name from `distilvox models`.
@@ -144,41 +161,90 @@ def to_json(config: Any) -> dict[str, Any]:
     return plain(config)
 
 
-def replace_fields(config: Any, values: dict[str, Any]) -> Any:
-    """A copy of a nested frozen config with some fields set, by name, at whatever depth they stand.
+def full_name(config: Any, name: str) -> str:
+    """`epochs` → `train.epochs`: where a field stands, by its name alone or already in full.
+
+    Raises:
+        UserError: an unknown name (lists those known) or one that stands in two places.
+    """
+    parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    nested = {part: _names(value) for part, value in parts.items() if dataclasses.is_dataclass(value)}
+    part, dot, rest = name.partition(".")
+    if (dot and rest in nested.get(part, ())) or (name in parts and name not in nested):
+        return name
+    places = [f"{p}.{name}" for p, names in nested.items() if name in names]
+    if len(places) > 1:
+        raise UserError(
+            f"the field {name!r} stands in {len(places)} places", got=name, allowed=", ".join(places)
+        )
+    if not places and name in nested:
+        return name
+    if not places:
+        known = [p for p in parts if p not in nested] + [n for names in nested.values() for n in names]
+        raise unknown("field of a run", name, known)
+    return places[0]
+
+
+def replace_fields(config: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a nested frozen config with some fields set, each by its name or by `part.name`.
 
     >>> replace_fields(RunConfig(), {"epochs": 3, "kd_weight": 0.5}).train.epochs
     3
 
     Raises:
-        UserError: an unknown name (lists those known) or one that stands in two places (say which: `part.field`).
+        UserError: an unknown name (lists those known), one that stands in two places (say which: `part.name`),
+            one field set twice, a value of the wrong kind or range.
     """
+    found: dict[str, str] = {}
     for name, value in values.items():
-        config = _replace(config, name, value)
+        full = full_name(config, name)
+        if full in found:
+            raise UserError("a field is set twice", got=f"{found[full]} and {name}")
+        found[full] = name
+        part, dot, rest = full.partition(".")
+        inside = getattr(config, part)
+        if dot:
+            config = dataclasses.replace(
+                config, **{part: dataclasses.replace(inside, **{rest: _fitting(inside, rest, value)})}
+            )
+        elif dataclasses.is_dataclass(inside) and value is not None and type(value) is not type(inside):
+            raise UserError(
+                f"{name!r} is a table of fields",
+                got=repr(value),
+                remedy=f"set them one by one: {name}.{_names(inside)[0]}",
+            )
+        else:
+            config = dataclasses.replace(config, **{part: _fitting(config, part, value)})
     return config
 
 
-def _replace(config: Any, name: str, value: Any) -> Any:
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    if name in fields and (value is None or not dataclasses.is_dataclass(fields[name])):
-        old = fields[name]
-        if isinstance(old, tuple) and isinstance(value, list):
-            value = tuple(value)
-        if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        return dataclasses.replace(config, **{name: value})
-    part, _, rest = name.partition(".")
-    if rest and part in fields and dataclasses.is_dataclass(fields[part]):
-        return dataclasses.replace(config, **{part: _replace(fields[part], rest, value)})
-    parts = [p for p, v in fields.items() if dataclasses.is_dataclass(v) and name in _names(v)]
-    if len(parts) > 1:
-        allowed = ", ".join(f"{p}.{name}" for p in parts)
-        raise UserError(f"the field {name!r} stands in {len(parts)} places", got=name, allowed=allowed)
-    if not parts:
-        known = [n for n, v in fields.items() if not dataclasses.is_dataclass(v)]
-        known += [n for v in fields.values() if dataclasses.is_dataclass(v) for n in _names(v)]
-        raise unknown("field of a run", name, known)
-    return dataclasses.replace(config, **{parts[0]: _replace(fields[parts[0]], name, value)})
+def _fitting(config: Any, name: str, value: Any) -> Any:
+    """The value, if its field takes it: lists become tuples, whole numbers become floats where floats stand."""
+    hint = get_type_hints(type(config))[name]
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is tuple and isinstance(value, list | tuple):
+        item = {float: _number}.get(inner[0])
+        many = inner[-1] is Ellipsis or len(value) == len(inner)
+        if item is not None and many and all(map(item, value)):
+            return tuple(float(v) for v in value)
+    elif kind is float and _number(value):
+        return float(value)
+    elif kind is int and _number(value) and value == int(value):
+        return int(value)
+    elif kind is Literal or (kind in (bool, str, dict) and isinstance(value, kind)):
+        if kind is Literal and value not in inner:
+            raise unknown(name, str(value), inner)
+        return value
+    elif (value is None and NoneType in inner) or type(value) in (hint, *inner):
+        return value
+    old = getattr(config, name)
+    raise UserError(
+        f"the field {name!r} is of the wrong kind", got=repr(value), allowed=f"a value like {old!r}"
+    )
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _names(config: Any) -> list[str]:

@@ -6,21 +6,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from distilvox.errors import UserError
+from distilvox.errors import UserError, require
+
+PATIENCE = timedelta(hours=3)
+"""How long processes wait for one another: the first judges alone, and the teacher's work is never quite even."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Rank and size of the group of processes; `local_rank` is the rank on this machine."""
+    """Rank and size of the group of processes."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -40,15 +43,15 @@ def join(device: torch.device) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
         yield World()
         return
-    world = World(
-        rank=int(os.environ["RANK"]),
-        size=int(os.environ["WORLD_SIZE"]),
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
-    )
+    world = World(rank=int(os.environ["RANK"]), size=int(os.environ["WORLD_SIZE"]))
     if world.size == 1 or dist.is_initialized():
         yield world
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", device_id=device, timeout=PATIENCE)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield world
     finally:
@@ -56,23 +59,37 @@ def join(device: torch.device) -> Iterator[World]:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is this process's CUDA device if there is one, else the CPU; or any name torch knows."""
+    """`auto` is this process's CUDA device if there is one, else the CPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` (under torchrun the device of this process's local rank), `cuda:N`.
+
+    Raises:
+        UserError: another name, or a device that this machine does not have.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError("unknown device", got=repr(name), allowed="auto, cpu, cuda, cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "no CUDA device on this machine",
-            got=repr(name),
-            allowed="auto, cpu",
-            remedy="use --device cpu, or install a CUDA build of torch",
-        )
-    return device
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    kind, colon, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not number.isdecimal()) or (kind == "cpu" and colon):
+        raise UserError("unknown device", got=repr(name), allowed="auto, cpu, cuda, cuda:N")
+    if kind == "cpu":
+        return torch.device("cpu")
+    require(
+        torch.cuda.is_available(),
+        "no CUDA device on this machine",
+        got=repr(name),
+        allowed="auto, cpu",
+        remedy="use --device cpu, or install a CUDA build of torch",
+    )
+    index, count = int(number) if colon else local, torch.cuda.device_count()
+    require(
+        index < count,
+        "no such CUDA device on this machine",
+        got=f"cuda:{index}",
+        allowed=f"cuda:0 to cuda:{count - 1}",
+    )
+    return torch.device("cuda", index)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from distilvox.errors import UserError, require
+from distilvox.files import explain_disk_errors, write_text
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+NAME = "log.jsonl"
+REMEDY = "remove the broken line"
 
 
 class RunLog:
@@ -26,12 +33,11 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, *, step: int) -> None:
-        self.path = folder / "log.jsonl"
+        self.path = folder / NAME
         kept = [line for line in read_log(folder) if line["step"] < step]
-        self._file = self.path.open("w", encoding="utf-8")
-        for line in kept:
-            self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        write_text(self.path, "".join(_text(line) for line in kept))
+        self._judged = {line["step"] for line in kept if "evaluation" in line}
+        self._file = self.path.open("a", encoding="utf-8")
         self._board = _summary_writer(folder / "tensorboard", step)
         self._waiting: list[tuple[int, float, float, dict[str, torch.Tensor]]] = []
 
@@ -54,31 +60,60 @@ class RunLog:
             line = {"step": step, "epoch": round(epoch, 4), "learning_rate": rate}
             line.update(zip(names, values, strict=True))
             lines.append(line)
-            self._file.write(json.dumps(line) + "\n")
             for name in ("learning_rate", *names):
                 self._board.add_scalar(f"train/{name}", line[name], step)
-        self._file.flush()
+        self._write(lines)
         self._waiting.clear()
         return lines
 
     def evaluation(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Writes a line of judgement: it has the key `evaluation`."""
-        self._file.write(json.dumps({"step": step, "epoch": epoch, "evaluation": dict(values)}) + "\n")
-        self._file.flush()
+        """Writes a line of judgement: it has the key `evaluation`. A step judged before a kill is not judged twice."""
+        if step in self._judged:
+            return
+        self._judged.add(step)
+        self._write([{"step": step, "epoch": epoch, "evaluation": dict(values)}])
         for name, value in values.items():
             self._board.add_scalar(f"evaluation/{name}", value, step)
 
+    def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        with explain_disk_errors(self.path):
+            self._file.write("".join(_text(line) for line in lines))
+            self._file.flush()
 
-def read_log(folder: Path) -> list[dict]:
-    """The lines of `log.jsonl`; a last line cut by a kill is left out."""
-    path = folder / "log.jsonl"
+
+def _text(line: Mapping[str, Any]) -> str:
+    """One line of JSON, which knows no NaN and no infinity: they become null."""
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `log.jsonl`; a last line cut by a kill is left out.
+
+    Raises:
+        UserError: a line is no table of JSON with a step (names its number).
+    """
+    path = folder / NAME
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not text.endswith("\n"):
+    for number, text in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not text.endswith(b"\n"):
             break
-        lines.append(json.loads(text))
+        try:
+            line = json.loads(text)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"this log is damaged: line {number} of {path}", got=str(error), remedy=REMEDY
+            ) from None
+        require(
+            isinstance(line, dict) and isinstance(line.get("step"), int),
+            f"this log is damaged: line {number} of {path}",
+            got=text[:80].decode().strip(),
+            allowed="a table with a step",
+            remedy=REMEDY,
+        )
+        lines.append(line)
     return lines
 
 

@@ -6,6 +6,7 @@ cache is tested against.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from distilvox.teachers.cache import TeacherCache
 from distilvox.teachers.heads import FittedHead, centred, fit_head, training_mean
 from distilvox.teachers.live import LiveTeacher
 from distilvox.teachers.preflight import Preflight, preflight
-from distilvox.train.config import TargetConfig
+from distilvox.train.config import TargetConfig, to_json
 from distilvox.train.distributed import World
 from distilvox.views.bank import Bank
 from distilvox.views.batches import Views
@@ -51,12 +52,20 @@ def view_of_epoch(targets: TargetConfig | None, epoch: int) -> int:
     return epoch % targets.views
 
 
-def default_cache(corpus: Corpus, teacher: Teacher, config: TargetConfig, views: ViewConfig) -> Path:
+def default_cache(
+    corpus: Corpus, teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank
+) -> Path:
     """Where a cache lies unless the user says otherwise: beside the corpus, a folder a teacher and setting."""
+    return corpus.path.with_name(corpus.path.name + ".cache") / cache_name(teacher, config, views, bank)
+
+
+def cache_name(teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank) -> str:
+    """A folder's name that differs wherever the embeddings do: two settings never claim one cache."""
     name = f"{teacher.id}-{config.sees}"
     if config.sees == "view":
-        name += f"{config.views}-{views.seconds:g}s-seed{views.seed}"
-    return corpus.path.with_name(corpus.path.name + ".cache") / name
+        settings = hashlib.sha256(f"{to_json(views)} {bank.id}".encode()).hexdigest()[:8]
+        name += f"{config.views}-{views.seconds:g}s-seed{views.seed}-{settings}"
+    return name
 
 
 def prepare_targets(
@@ -95,7 +104,7 @@ def prepare_targets(
     with progress(enabled=world.is_main) as bar:
         task = bar.add_task(f"teacher {teacher.uri} embeds", total=len(corpus) * count, note="")
         held = TeacherCache.open_or_build(
-            cache or default_cache(corpus, teacher, config, views),
+            cache or default_cache(corpus, teacher, config, views, bank),
             teacher,
             corpus,
             view_config=views,

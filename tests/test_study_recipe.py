@@ -1,0 +1,109 @@
+"""A recipe is plain values, and a typo fails before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distilvox.errors import UserError
+from distilvox.study.recipe import Recipe, read_recipe
+
+GOOD = """
+teacher: "ge2e:"
+base: {student: xvector-s, epochs: 3, views.seconds: 1, learning_rate: 1e-3}
+methods:
+  none: {objective: none}
+  nskd: {objective: nskd, kd_scale: 32, train.epochs: 5}
+seeds: [4, 1]
+baseline: none
+"""
+
+
+def read(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "toy.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_recipe(path)
+
+
+def test_every_run_is_the_base_then_the_method_then_the_seed(tmp_path: Path) -> None:
+    recipe = read(tmp_path, GOOD)
+    assert recipe.title == "toy"
+    assert recipe.runs() == [("none", 4), ("nskd", 4), ("none", 1), ("nskd", 1)]
+    plain, taught = recipe.config("none", 4), recipe.config("nskd", 1)
+    assert (plain.train.epochs, taught.train.epochs) == (3, 5)
+    assert (plain.train.seed, taught.train.seed) == (4, 1)
+    assert (plain.views, plain.views.seconds) == (taught.views, 1.0)
+    assert plain.train.learning_rate == 1e-3  # YAML 1.1 would read text
+    assert type(taught.objective.kd_scale) is float
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("teacher:", "techer:", r"unknown key of a recipe[\s\S]*did you mean 'teacher'"),
+        ("baseline: none", "", "lacks the key 'baseline'"),
+        ("baseline: none", "baseline: nksd", r"unknown baseline[\s\S]*did you mean 'nskd'"),
+        (
+            "kd_scale: 32",
+            "kd_scael: 32",
+            r"method 'nskd' of the recipe: unknown field[\s\S]*did you mean 'kd_scale'",
+        ),
+        ("kd_scale: 32", "kd_scale: -1", r"method 'nskd' of the recipe: .*kd_scale"),
+        (
+            "kd_scale: 32",
+            "kd_scale: much",
+            r"method 'nskd'[\s\S]*'kd_scale' is of the wrong kind[\s\S]*'much'",
+        ),
+        ("kd_scale: 32", "train.seed: 3", r"method 'nskd'[\s\S]*seeds are the study's"),
+        ("kd_scale: 32", "seed: 3", r"method 'nskd'[\s\S]*seeds are the study's"),
+        ("kd_scale: 32", "targets: null", r"method 'nskd'[\s\S]*needs its targets"),
+        ("kd_scale: 32", "epochs: 9", r"method 'nskd'[\s\S]*set twice[\s\S]*epochs and train.epochs"),
+        ("epochs: 3", "train.seed: 3", r"base of the recipe[\s\S]*seeds are the study's"),
+        ("epochs: 3", "seed: 3", r"base of the recipe[\s\S]*seeds are the study's"),
+        ("epochs: 3", "epochs: 3, train.epochs: 4", r"base of the recipe: a field is set twice"),
+        ("epochs: 3", "epochs: 3, epochs: 4", r"not YAML[\s\S]*'epochs' stands twice"),
+        ("epochs: 3", "epochs: 2.5", r"base of the recipe[\s\S]*'epochs' is of the wrong kind"),
+        ("student: xvector-s", "student: xvectr-s", r"method 'none'[\s\S]*did you mean 'xvector-s'"),
+        ("student: xvector-s", "student_options: {chanels: 3}", "unknown option"),
+        ("  none: {objective: none}", "  none: {objective: none}\n  none: {}", "'none' stands twice"),
+        ("  none: {objective: none}", "  none: {}\n  no: {}", r"becomes a folder's[\s\S]*got: +False"),
+        ("  none: {objective: none}", "  none: {}\n  ../x: {}", "becomes a folder's"),
+        ("  none: {objective: none}", "  none: {}\n  .x: {}", "becomes a folder's"),
+        ("  none: {objective: none}", "  none: kld", "method 'none' is a table"),
+        ("[4, 1]", "[]", "seeds is a list of numbers"),
+        ("[4, 1]", "[true]", "seeds is a list of numbers"),
+        ("[4, 1]", "[1, 1]", "a seed stands twice"),
+        ("[4, 1]", "[-1]", "a seed is not negative"),
+        ("[4, 1]", "[4, 1", "is not YAML"),
+        ("base: {", "base: [", "is not YAML"),
+    ],
+)
+def test_a_typo_fails_at_the_door(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert GOOD.count(old) == 1
+    with pytest.raises(UserError, match=message) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is a table of keys"),
+        ("- teacher", "is a table of keys"),
+        ("!!python/object:os.system {}", "is not YAML"),
+        ("\x00", "is not YAML"),
+        (GOOD.replace("base: {student: xvector-s, epochs: 3, views.seconds: 1, learning_rate: 1e-3}", "base: 3"),
+         "base is a table"),
+    ],
+)  # fmt: skip
+def test_what_is_no_recipe(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_recipe(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="is a folder"):
+        read_recipe(tmp_path)
