@@ -35,8 +35,7 @@ def pack(
         source: a folder `speaker/[session/]utterance.*`, or the folder that the table's names are relative to.
         out_: the corpus folder to write.
         table: a TSV or CSV with the columns `utterance` (or `path`) and `speaker`; other columns are kept.
-        where: `column=value` keeps only such rows of the table. Several columns must all hold; a column
-            given twice may take either value.
+        where: `column=value` keeps such rows of the table; another column must hold too, the same one may.
         jobs: processes; all cores if not given.
         max_rejected: the share of files that may be rejected before the whole is refused (exit code 1).
     """

@@ -36,8 +36,7 @@ def export(
         run: a run folder.
         bundle: the folder to write.
         false_accept: the rate of false accepts that the threshold is set for, a fraction.
-        corpus: a corpus whose speech sets the ranges of the int8 model; the run's training corpus if it is
-            still there, else synthetic sound.
+        corpus: its speech sets the ranges of the int8 model; the run's own if not given, else synthetic sound.
         force: replace an existing bundle.
     """
     from distilvox.corpus.store import Corpus
@@ -63,7 +62,7 @@ def export(
     with err.status("exporting and comparing with PyTorch"):
         card = export_run(run, bundle, operating_point=point, calibration=speech, force=force)
     for name, file in card.files.items():
-        say(f"  {name:<20} {file['bytes'] / 1e6:7.2f} MB")
+        say(f"  {name:<20} {file['bytes'] / 1000:9,.1f} kB")
     if card.operating_point is not None:
         say(f"  threshold {card.operating_point.threshold:.4f} for {false_accept:.2%} false accepts")
     say(f"{bundle} is ready: distilvox verify {bundle} A.wav B.wav")
@@ -71,7 +70,7 @@ def export(
 
 def embed(
     bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
-    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")],
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...", help_behavior_hint="(one or more)")],
     /,
     *,
     precision: Precision = "float32",

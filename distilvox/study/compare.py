@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from distilvox.errors import require
@@ -116,11 +117,11 @@ def heading(result: dict[str, Any]) -> str:
 
 def render(result: dict[str, Any]) -> Table:
     """For a terminal."""
-    table = Table(title=heading(result), title_justify="left")
+    table = Table(title=escape(heading(result)), title_justify="left")
     for k, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if k == 0 else "right")
     for row in rows(result):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 
