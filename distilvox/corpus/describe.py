@@ -9,6 +9,7 @@ from rich.bar import Bar
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from distilvox.corpus.store import Corpus
 
@@ -88,11 +89,11 @@ def _column(values: list) -> dict[str, Any]:
     }
 
 
-def _chart(spread: dict[str, Any], title: str, unit: str) -> Table:
+def _chart(spread: dict[str, Any], title: str, unit: str) -> Group:
     quantiles = ", ".join(
         f"{name} {spread[name]:,.4g}" for name in ("min", "median", "mean", "max") if spread[name] is not None
     )
-    table = Table(title=f"{title}: {quantiles or 'none'}", title_justify="left", box=None, show_header=False)
+    table = Table(box=None, show_header=False)
     table.add_column(justify="right")
     table.add_column(justify="right")
     table.add_column(width=40)
@@ -103,7 +104,7 @@ def _chart(spread: dict[str, Any], title: str, unit: str) -> Table:
         last = f"{end - 1}" if whole else f"{end}"
         label = f"{start} +" if end is None else f"{start}" if last == str(start) else f"{start} - {last}"
         table.add_row(label, f"{entry['count']:,} {unit}", Bar(most, 0, entry["count"], width=40))
-    return table
+    return Group(Text(f"{title}: {quantiles or 'none'}", style="italic"), table)
 
 
 def _columns(columns: dict[str, Any]) -> Table:
