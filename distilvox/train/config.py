@@ -55,6 +55,7 @@ class TrainConfig:
         batch_size: utterances a step, over all processes together.
         learning_rate: peak of AdamW's schedule: linear warm-up, then half a cosine down to `final_rate` of it.
             Never scaled by the number of processes.
+        final_rate: what the learning rate ends at, as a fraction of its peak.
         warmup_epochs: length of the rise.
         weight_decay: on matrices and filters, not on biases and norms.
         max_grad_norm: gradients are clipped to this length.
