@@ -13,6 +13,7 @@ from distilvox import models
 from distilvox.errors import UserError, require, unknown
 from distilvox.train.config import RunConfig, replace_fields
 
+BOOL = "tag:yaml.org,2002:bool"
 KEYS = ("title", "teacher", "base", "methods", "seeds", "baseline")
 
 
@@ -129,7 +130,7 @@ def _refuse_seed(fields: dict[str, Any]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values, read as people mean them: 1e-3 is a number, and a key that stands twice is an error."""
+    """Plain values as YAML 1.2 reads them: 1e-3 is a number, yes and no are words; a key twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -145,6 +146,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in kinds if tag != BOOL]
+    for first, kinds in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(BOOL, re.compile(r"(true|false)$"), list("tf"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )

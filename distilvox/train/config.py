@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from distilvox.errors import UserError, require, unknown
@@ -236,7 +235,7 @@ def _fitting(config: Any, name: str, value: Any) -> Any:
         if kind is Literal and value not in inner:
             raise unknown(name, str(value), inner)
         return value
-    elif (value is None and NoneType in inner) or type(value) in (hint, *inner):
+    elif (dataclasses.is_dataclass(value) or value is None) and type(value) in (hint, *inner):
         return value
     old = getattr(config, name)
     raise UserError(

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
@@ -37,7 +37,7 @@ class RunLog:
         kept = [line for line in read_log(folder) if line["step"] < step]
         write_text(self.path, "".join(_text(line) for line in kept))
         self._judged = {line["step"] for line in kept if "evaluation" in line}
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file: TextIO = self.path.open("a", encoding="utf-8")
         self._board = _summary_writer(folder / "tensorboard", step)
         self._waiting: list[tuple[int, float, float, dict[str, torch.Tensor]]] = []
 
