@@ -70,7 +70,9 @@ def export(
 
 def embed(
     bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
-    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...", help_behavior_hint="(one or more)")],
+    files: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="FILE...", help_behavior_hint="(one or more)")
+    ],
     /,
     *,
     precision: Precision = "float32",
