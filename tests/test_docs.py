@@ -54,9 +54,7 @@ def test_every_option_is_explained(verb: str) -> None:
         assert len(explained) > 5, f"{verb} {option} is not explained"
 
 
-OPTION = re.compile(
-    r"  (?:-\w, )?(--\w[\w.-]*)(?: [A-Z{\[][^ ]*(?: \[?[A-Z]+\]*| \.\.\.\]+)*)?(?:  +(.*))?$"
-)
+OPTION = re.compile(r"  (?:-\w, )?(--\w[\w.-]*)(?: [A-Z{\[][^ ]*(?: \[?[A-Z]+\]*| \.\.\.\]+)*)?(?:  +(.*))?$")
 """A line of help that begins an option: its name, what its value is called, and perhaps its explanation."""
 
 
@@ -66,8 +64,6 @@ def options(shown: str) -> dict[str, str]:
     name = None
     for line in shown.partition("\n options\n")[2].partition("\nexamples:")[0].splitlines():
         if start := OPTION.match(line):
-            r"  (?:-\w, )?(--\w[\w.-]*)(?: [A-Z{\[][^ ]*(?: \[?[A-Z]+\]*| \.\.\.\]+)*)?(?:  +(.*))?$", line
-        ):
             name = start[1]
             found[name] = start[2] or ""
         elif name is not None and line.startswith("   "):
@@ -81,7 +77,14 @@ def test_options_are_found_on_a_page_of_help() -> None:
     found = options(help_of("distil"))
     assert found["--corpus"].startswith("the training speakers: a folder")
     assert found["--objective"].startswith("the kind of knowledge distillation")
-    assert {"--help", "--student-options", "--resume", "--epochs", "--targets.sees", "--views.snr-db"} <= found.keys()
+    assert {
+        "--help",
+        "--student-options",
+        "--resume",
+        "--epochs",
+        "--targets.sees",
+        "--views.snr-db",
+    } <= found.keys()
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -139,7 +142,9 @@ def commands(source: str) -> list[list[str]]:
 
 
 def test_commands_are_found_in_shell() -> None:
-    source = "pip install distilvox  # no verb\n$ torchrun -m distilvox distil --out \\\n  b && distilvox verify x > y\n"
+    source = (
+        "pip install distilvox  # no\n$ torchrun -m distilvox distil --out \\\n  b && distilvox verify x > y"
+    )
     assert commands(source) == [["distil", "--out", "b"], ["verify", "x"]]
 
 
