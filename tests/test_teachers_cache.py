@@ -20,7 +20,8 @@ from distilvox.views.bank import Bank, synthetic_bank
 from distilvox.views.draws import ViewConfig
 
 UTTERANCES = 21
-CONFIG = ViewConfig(seed=3, seconds=0.25)
+RICH: dict[str, Any] = {"speeds": (0.9, 1.0, 1.1), "noise_probability": 0.6, "room_probability": 0.3}
+CONFIG = ViewConfig(seed=3, seconds=0.25, **RICH)
 
 
 class Bands(Teacher):
@@ -183,7 +184,7 @@ def test_two_ranks_write_what_one_writes(tmp_path: Path, corpus: Corpus, bank: B
 def test_a_stale_key_names_what_changed(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:
     open_cache(tmp_path / "t", corpus, bank)
     with pytest.raises(UserError, match=r"view\.seed: 3 → 4; views: 2 → 3"):
-        open_cache(tmp_path / "t", corpus, bank, view_config=ViewConfig(seed=4, seconds=0.25), views=3)
+        open_cache(tmp_path / "t", corpus, bank, view_config=ViewConfig(seed=4, seconds=0.25, **RICH), views=3)
     with pytest.raises(UserError, match="teacher_id: bands → other"):
         open_cache(tmp_path / "t", corpus, bank, teacher=teacher(id="other"))
     with pytest.raises(UserError, match="bank_id"):

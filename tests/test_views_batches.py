@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from distilvox.views.batches import (
 from distilvox.views.draws import ViewConfig, view_speakers
 
 BANK = synthetic_bank(2, seconds=0.2)
-CONFIG = ViewConfig(seed=5, seconds=0.1)
+RICH: dict[str, Any] = {"speeds": (0.9, 1.0, 1.1), "noise_probability": 0.6, "room_probability": 0.3}
+CONFIG = ViewConfig(seed=5, seconds=0.1, **RICH)
 
 
 class Made:
@@ -175,7 +177,7 @@ def test_plain_views_are_the_samples_themselves() -> None:
 
 
 def test_speeds_as_speakers_reach_the_labels() -> None:
-    config = ViewConfig(seed=5, seconds=0.1, speed_is_new_speaker=True)
+    config = ViewConfig(seed=5, seconds=0.1, speed_is_new_speaker=True, **RICH)
     labels = make_views(CORPUS, np.arange(23), 0, config, BANK).labels
     assert (labels % 2).tolist() == CORPUS.labels.tolist()
     assert set((labels // 2).tolist()) == {0, 1, 2}

@@ -15,7 +15,7 @@ from distilvox.views import draws as views
 from distilvox.views.draws import (
     Draws,
     ViewConfig,
-    check_agreement,
+    check_same_speakers,
     draw,
     uniform,
     view_labels,
@@ -24,7 +24,7 @@ from distilvox.views.draws import (
 
 ADDRESSES = np.random.default_rng(1).integers(0, 2**64, 4000, dtype=np.uint64)
 SAMPLES = np.full(4000, 80_000, np.int64)
-CONFIG = ViewConfig(seed=3)
+CONFIG = ViewConfig(seed=3, speeds=(0.9, 1.0, 1.1), noise_probability=0.6, room_probability=0.3)
 
 
 def drawn(config: ViewConfig = CONFIG, rows: Any = slice(None), view: Any = 0, **counts: int) -> Draws:
@@ -76,7 +76,13 @@ def test_seeds_views_and_purposes_are_apart() -> None:
 
 
 def test_the_distribution_is_the_one_asked_for() -> None:
-    config = ViewConfig(noise_probability=0.25, room_probability=0.5, snr_db=(3.0, 9.0), gain_db=(-4.0, 1.0))
+    config = ViewConfig(
+        speeds=(0.9, 1.0, 1.1),
+        noise_probability=0.25,
+        room_probability=0.5,
+        snr_db=(3.0, 9.0),
+        gain_db=(-4.0, 1.0),
+    )
     d = drawn(config)
     assert stats.chisquare(np.bincount(d.speed_index, minlength=3)).pvalue > 1e-3
     assert stats.chisquare(np.bincount(d.noise[d.noise >= 0], minlength=50)).pvalue > 1e-3
@@ -170,38 +176,13 @@ def test_bad_utterances_and_views_are_refused() -> None:
         drawn(view=-1)
 
 
-DIFFERENT: list[tuple[str, Any]] = [
-    ("seed", 4),
-    ("seconds", 3.0),
-    ("speeds", (1.0,)),
-    ("speed_is_new_speaker", True),
-    ("noise_probability", 0.5),
-    ("snr_db", (1.0, 15.0)),
-    ("room_probability", 0.0),
-    ("gain_db", (0.0, 0.0)),
-]
 
-
-@pytest.mark.parametrize(("name", "value"), DIFFERENT)
-def test_both_ends_must_agree(name: str, value: Any) -> None:
-    other = dataclasses.replace(CONFIG, **{name: value})
-    for ours, theirs in ((CONFIG, other), (other, CONFIG)):
-        with pytest.raises(UserError, match=f"{name} differs"):
-            check_agreement(ours, theirs)
-    assert {name for name, _ in DIFFERENT} == {f.name for f in dataclasses.fields(ViewConfig)}
-
-
-def test_what_neither_end_uses_is_not_compared() -> None:
-    check_agreement(CONFIG, dataclasses.replace(CONFIG))
-    quiet = CONFIG.without_augmentation()
-    check_agreement(quiet, dataclasses.replace(quiet, snr_db=(1.0, 2.0)))
-
-
-def test_classes_must_agree() -> None:
+def test_both_ends_must_mean_the_same_speakers() -> None:
     new = dataclasses.replace(CONFIG, speed_is_new_speaker=True)
-    check_agreement(CONFIG, CONFIG.without_augmentation(), classes_only=True)
-    check_agreement(new, dataclasses.replace(new, seed=9, speeds=(1.1, 1.0, 0.9)), classes_only=True)
-    with pytest.raises(UserError, match="speed_is_new_speaker differs"):
-        check_agreement(CONFIG, new, classes_only=True)
+    check_same_speakers(CONFIG, CONFIG.without_augmentation())
+    check_same_speakers(new, dataclasses.replace(new, seed=9, speeds=(1.1, 1.0, 0.9)))
+    for ours, theirs in ((CONFIG, new), (new, CONFIG)):
+        with pytest.raises(UserError, match="speed_is_new_speaker differs"):
+            check_same_speakers(ours, theirs)
     with pytest.raises(UserError, match="speeds differs"):
-        check_agreement(new, dataclasses.replace(new, speeds=(1.0, 1.1)), classes_only=True)
+        check_same_speakers(new, dataclasses.replace(new, speeds=(1.0, 1.1)))

@@ -74,7 +74,7 @@ class ObjectiveConfig:
     margin_warmup_epochs: float = 1.0
     kd_scale: float = 16.0
     kd_margin: KDMargin = "none"
-    kd_centres: KDCentres = "own"
+    kd_centres: KDCentres = "teacher"
 
     def __post_init__(self) -> None:
         for noun, got, known in (

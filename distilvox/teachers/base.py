@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distilvox.errors import require
+from distilvox.views.draws import ViewConfig
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,18 @@ class Teacher(nn.Module, ABC):
         id: 16 hex digits over its weights and its recipe; a cache built with another id is stale.
         sample_rate: samples a second that `embed` expects.
         embedding_dim: D_t.
+        views: what it was trained on, where that is known.
     """
 
-    def __init__(self, *, uri: str, id: str, sample_rate: int, embedding_dim: int) -> None:
+    def __init__(
+        self, *, uri: str, id: str, sample_rate: int, embedding_dim: int, views: ViewConfig | None = None
+    ) -> None:
         super().__init__()
         self.uri = uri
         self.id = id
         self.sample_rate = sample_rate
         self.embedding_dim = embedding_dim
+        self.views = views
 
     @abstractmethod
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:

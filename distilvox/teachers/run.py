@@ -12,6 +12,7 @@ from distilvox.errors import require
 from distilvox.models import Student
 from distilvox.models.runfolder import load_student
 from distilvox.teachers.base import Teacher, TeacherHead, weights_id
+from distilvox.views.draws import ViewConfig
 
 
 class RunTeacher(Teacher):
@@ -25,12 +26,14 @@ class RunTeacher(Teacher):
         *,
         uri: str,
         sample_rate: int,
+        views: ViewConfig | None,
     ) -> None:
         super().__init__(
             uri=uri,
             id=weights_id(student.state_dict(), recipe=f"run {student.name} {student.config}"),
             sample_rate=sample_rate,
             embedding_dim=student.embedding_dim,
+            views=views,
         )
         self.student = student
         self.register_buffer("centres", weight)
@@ -50,5 +53,6 @@ def load(rest: str) -> Teacher:
         UserError if the folder is no run folder, is damaged, or its tensors do not fit.
     """
     require(rest != "", "a run teacher needs its folder", got="run:", allowed="run:FOLDER")
-    student, _, weight, names = load_student(Path(rest), torch.device("cpu"))
-    return RunTeacher(student, weight, names, uri=f"run:{rest}", sample_rate=16_000)
+    student, config, weight, names = load_student(Path(rest), torch.device("cpu"))
+    views = ViewConfig.from_json(config["views"]) if config.get("views") else None
+    return RunTeacher(student, weight, names, uri=f"run:{rest}", sample_rate=16_000, views=views)

@@ -30,14 +30,15 @@ class TargetConfig:
         views: how many views of the corpus the cache holds; epoch e sees view e mod `views`, the student too.
         live: run the teacher on every step. Slow; the reference for the cache, which is still made: the class
             centres are fitted on it.
-        centre: remove the mean of the teacher's training embeddings before every cosine.
+        centre: remove the mean of the teacher's training embeddings before every cosine: `yes`, `no`, or `auto`,
+            which does so for a teacher that brings no class centres of its own (its space was not trained for them).
         head: the teacher's class centres: `auto` (matched by name, else fitted), `matched`, `fitted`, `means`.
     """
 
     sees: Literal["view", "utterance"] = "utterance"
     views: int = 5
     live: bool = False
-    centre: bool = True
+    centre: Literal["auto", "yes", "no"] = "auto"
     head: Literal["auto", "matched", "fitted", "means"] = "auto"
 
     def __post_init__(self) -> None:
@@ -66,8 +67,8 @@ class TrainConfig:
     """
 
     epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 1e-3
     final_rate: float = 0.01
     warmup_epochs: float = 1.0
     weight_decay: float = 1e-2

@@ -27,7 +27,7 @@ from distilvox.train.config import TargetConfig, to_json
 from distilvox.train.distributed import World
 from distilvox.views.bank import Bank
 from distilvox.views.batches import Views
-from distilvox.views.draws import ViewConfig, draw, view_labels, view_speakers
+from distilvox.views.draws import ViewConfig, check_same_speakers, draw, view_labels, view_speakers
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,12 @@ def prepare_targets(
         world: the processes that share the building of the cache.
 
     Raises:
-        UserError: the whole utterance is asked for although speed makes new speakers; a stale cache.
+        UserError: a change of speed makes new speakers at one end only (the teacher that sees the whole utterance
+            never hears one); a stale cache.
     """
     whole = config.sees == "utterance"
+    if teacher.views is not None and views.speeds != (1.0,):
+        check_same_speakers(views, teacher.views)
     require(
         not (whole and views.speed_is_new_speaker and len(views.speeds) > 1),
         "a teacher that sees the whole clean utterance cannot know the speakers that a speed change makes",
@@ -120,8 +123,10 @@ def prepare_targets(
     embeddings = torch.cat([held.all(view) for view in range(count)])
     labels = torch.cat([_labels(corpus, views, view, bank) for view in range(count)])
     names = view_speakers(views, corpus.speakers)
-    centre = training_mean(embeddings) if config.centre else None
-    head = fit_head(teacher.head(), embeddings, labels, names, how=config.head, centre=centre)
+    own = teacher.head()
+    wanted = config.centre == "yes" or (config.centre == "auto" and own is None)
+    centre = training_mean(embeddings) if wanted else None
+    head = fit_head(own, embeddings, labels, names, how=config.head, centre=centre)
 
     def cached(batch: Views, view: int) -> Tensor:
         return centred(held.get(0 if whole else view, batch.utterances), centre).to(device)
