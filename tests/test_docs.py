@@ -67,7 +67,7 @@ def options(shown: str) -> dict[str, str]:
             name = start[1]
             found[name] = start[2] or ""
         elif name is not None and line.startswith("   "):
-            found[name] += " " + line.strip()
+            found[name] = f"{found[name]} {line.strip()}".strip()
         else:
             name = None
     return found
