@@ -248,14 +248,14 @@ def _silent(*_: Any) -> None:
 
 
 def _open(out: Path, record: dict[str, Any], resume: bool) -> None:
-    """Writes the run's `config.json`, or checks the one that stands there against this run's."""
+    """Writes the run's `config.json`, or checks the one of a run that was begun there against this run's."""
     path = out / CONFIG
-    if not path.exists():
-        if out.exists() and list(out.iterdir()):
-            raise UserError(
-                f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
-            )
-        write_json(path, record)
+    if not path.exists() and out.exists() and list(out.iterdir()):
+        raise UserError(
+            f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
+        )
+    if not (out / checkpoint.NAME).exists() and not (out / WEIGHTS).exists():
+        write_json(path, record)  # no step was done yet, or the pre-flight refused the teacher
         return
     require(
         resume,
