@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distilvox.errors import require
+from distilvox.errors import UserError, require
 from distilvox.evaluation.calibrate import cross_fit, threshold_at
 from distilvox.evaluation.judge import EVALUATION, load_scores
 from distilvox.files import read_json
@@ -34,8 +34,16 @@ def operating_point(run: Path, false_accept: float, *, seed: int = 0) -> Operati
         got=f"{judged['trials']} trials, {len(labels)} scores",
         remedy="judge the run again",
     )
+    try:
+        held_out = cross_fit(scores, labels, *sides, false_accept=false_accept, seed=seed)
+    except UserError as error:
+        raise UserError(
+            f"{error.what} (one half of the speakers of {judged['trial_list']} sets it, the other half judges it)",
+            got=error.got,
+            allowed=error.allowed,
+            remedy="judge the run on more trials of more speakers, or give a larger --false-accept",
+        ) from error
     threshold = threshold_at(scores, labels, false_accept)
-    held_out = cross_fit(scores, labels, *sides, false_accept=false_accept, seed=seed)
     return OperatingPoint(
         threshold=threshold,
         false_accept_target=false_accept,
