@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distilvox.console import err
+from distilvox.console import say as console_say
 from distilvox.corpus.pairs import draw_trials
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.synthetic import synthesise
@@ -69,16 +70,11 @@ def demo(out: Path, *, size: Size = Size(), device: str = "auto", seed: int = 0)
     if not trials.exists():
         draw_trials(dev, trials, target=2_000, non_target=20_000, seed=seed)
 
-    say("teacher", "an x-vector with 14 times the student's parameters, trained on the same speakers")
+    say("teacher", "an x-vector of more than a million parameters, trained on the same speakers")
     bank = synthetic_bank(0)
     teacher_config = replace_fields(
-        RunConfig(student="xvector", targets=None),
-        {
-            "objective.objective": "none",
-            "epochs": size.teacher_epochs,
-            "batch_size": 64,
-            "views.seconds": 2.0,
-        },
+        RunConfig(student="xvector", student_options=TEACHER, targets=None),
+        {"objective": "none", "epochs": size.teacher_epochs},
     )
     fit(
         teacher_config, corpus=train, out=out / "teacher", judge=Judge.open(dev, trials), bank=bank, device=device,
@@ -96,7 +92,7 @@ def demo(out: Path, *, size: Size = Size(), device: str = "auto", seed: int = 0)
     )
     run_grid(
         recipe, out / "students", corpus=train.path, trials=trials, trials_corpus=dev.path, bank=bank,
-        device=device, jobs=size.jobs, say=err.print,
+        device=device, jobs=size.jobs, say=console_say,
     )  # fmt: skip
     result = compare(recipe, out / "students")
     write_json(out / "students" / "study.json", result)
@@ -116,13 +112,9 @@ def demo(out: Path, *, size: Size = Size(), device: str = "auto", seed: int = 0)
         notes=[SYNTHETIC], command=f"distilvox demo {out}",
     )  # fmt: skip
     err.print(render(result))
-    err.print(f"[yellow]{SYNTHETIC}[/]")
-    err.print(
-        f"\nDone in {time.monotonic() - begun:.0f} s. Open [bold]{page}[/]", highlight=False, soft_wrap=True
-    )
-    err.print(
-        f"Try: distilvox corpus {out / 'train'} · distilvox embed {out / 'bundle'} YOUR.wav", highlight=False
-    )
+    console_say(f"\n{SYNTHETIC}")
+    console_say(f"\nDone in {time.monotonic() - begun:.0f} s. Open {page}")
+    console_say(f"Try: distilvox corpus {out / 'train'} · distilvox embed {out / 'bundle'} YOUR.wav")
     return page
 
 

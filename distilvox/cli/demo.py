@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from distilvox.console import err
 from distilvox.demo import Size
 from distilvox.demo import demo as run_demo
 
@@ -25,7 +27,7 @@ def demo(
     jobs: int = Size.jobs,
 ) -> None:
     """The whole journey in minutes, with no download: synthetic voices, a teacher, students distilled from it
-    with each objective, judged on unseen speakers, exported, and shown on one HTML page.
+    with each objective, judged on unseen speakers, exported, and shown on one HTML page, which opens at the end.
 
     Examples:
         distilvox demo
@@ -43,4 +45,6 @@ def demo(
         jobs: students trained at a time.
     """
     size = Size(speakers, unseen_speakers, utterances, teacher_epochs, student_epochs, jobs)
-    run_demo(out, size=size, device=device, seed=seed)
+    page = run_demo(out, size=size, device=device, seed=seed)
+    if err.is_terminal:
+        webbrowser.open(page.resolve().as_uri())

@@ -65,7 +65,7 @@ class ObjectiveConfig:
     """
 
     objective: KD = "nskd"
-    kd_weight: float = 1.0
+    kd_weight: float = 4.0
     kd_warmup_epochs: float = 1.0
     gamma: float = 1.0
     temperature: float = 1.0
