@@ -1,0 +1,162 @@
+"""The teacher's side of a step: the right embedding for each utterance, the right centre for each speaker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distilvox.corpus.store import Corpus
+from distilvox.errors import UserError
+from distilvox.evaluation.judge import Judge
+from distilvox.teachers.base import Teacher, TeacherHead
+from distilvox.train.config import TargetConfig
+from distilvox.train.targets import Targets, cache_name, default_cache, prepare_targets, view_of_epoch
+from distilvox.views.bank import Bank, synthetic_bank
+from distilvox.views.batches import make_views
+from distilvox.views.draws import ViewConfig, view_speakers
+from tests.making import make_corpus, make_trials
+
+BANK = synthetic_bank(0, seconds=0.5)
+VIEWS = ViewConfig(seconds=0.5, speeds=(0.9, 1.0, 1.1), noise_probability=0.6, room_probability=0.3)
+CPU = torch.device("cpu")
+
+
+class Spectrum(Teacher):
+    """A teacher that hears pitch: log magnitudes below 500 Hz. It has no head."""
+
+    def __init__(self, id: str = "0123456789abcdef") -> None:
+        super().__init__(uri="toy:", id=id, sample_rate=16_000, embedding_dim=128)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        return torch.fft.rfft(waves, n=8_192).abs()[:, 20:148].log1p()
+
+    def head(self) -> TeacherHead | None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "train", speakers=4, utterances=4)
+
+
+def prepare(corpus: Corpus, folder: Path, **fields: Any) -> Targets:
+    return prepare_targets(
+        Spectrum(),
+        corpus,
+        config=TargetConfig(**fields),
+        views=VIEWS,
+        bank=BANK,
+        scale=16.0,
+        device=CPU,
+        cache=folder,
+    )
+
+
+@pytest.mark.parametrize("centre", ["yes", "no"])
+@pytest.mark.parametrize("sees", ["view", "utterance"])
+def test_the_cache_gives_what_the_live_teacher_gives(
+    sees: str, centre: str, corpus: Corpus, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    cached, live = (
+        prepare(corpus, tmp_path, sees=sees, views=1 + 2 * (sees == "view"), centre=centre, live=live)
+        for live in (False, True)
+    )
+    for view in (0, 2):
+        batch = make_views(corpus, rng.permutation(len(corpus))[:5], view, VIEWS, BANK)
+        ours, theirs = cached.embed(batch, view), live.embed(batch, view)
+        assert ours.shape == (5, 128)
+        assert ours.dtype == torch.float32
+        assert float(F.cosine_similarity(ours, theirs).min()) > 0.999
+        one = make_views(corpus, batch.utterances[2:3], view, VIEWS, BANK)
+        torch.testing.assert_close(cached.embed(one, view)[0], ours[2])
+
+
+def test_a_view_is_its_own_and_an_utterance_has_one(corpus: Corpus, tmp_path: Path) -> None:
+    batch = make_views(corpus, np.arange(4), 0, VIEWS, BANK)
+    viewed = prepare(corpus, tmp_path / "v", sees="view", views=2)
+    whole = prepare(corpus, tmp_path / "u", sees="utterance")
+    assert not torch.allclose(viewed.embed(batch, 0), viewed.embed(batch, 1), atol=1e-3)
+    assert torch.equal(whole.embed(batch, 0), whole.embed(batch, 7))
+
+
+@pytest.mark.parametrize("how", ["means", "fitted"])
+def test_rows_of_the_head_are_the_speakers_in_label_order(how: str, corpus: Corpus, tmp_path: Path) -> None:
+    targets = prepare(corpus, tmp_path, head=how)
+    every = make_views(corpus, np.arange(len(corpus)), 0, VIEWS, BANK)
+    scores = F.normalize(targets.embed(every, 0)) @ targets.head.weight.T
+    assert float((scores.argmax(1) == every.labels).float().mean()) > 0.9
+    assert targets.preflight.accuracy > 0.9
+
+
+def test_speeds_that_make_speakers_have_their_own_rows(corpus: Corpus, tmp_path: Path) -> None:
+    views = replace(VIEWS, speed_is_new_speaker=True)
+    targets = prepare_targets(
+        Spectrum(), corpus, config=TargetConfig(sees="view", views=6), views=views, bank=BANK, scale=16.0,
+        device=CPU, cache=tmp_path,
+    )  # fmt: skip
+    assert len(targets.head.weight) == len(view_speakers(views, corpus.speakers)) == 12
+    with pytest.raises(
+        UserError, match=r"cannot know the speakers that a speed change makes[\s\S]*sees view"
+    ):
+        prepare_targets(
+            Spectrum(),
+            corpus,
+            config=TargetConfig(sees="utterance"),
+            views=views,
+            bank=BANK,
+            scale=16.0,
+            device=CPU,
+        )
+
+
+def test_the_teacher_s_own_eer_is_the_judge_s(corpus: Corpus, tmp_path: Path) -> None:
+    dev = make_corpus(tmp_path / "dev", speakers=4, seed=1, prefix="d")
+    judge = Judge.open(dev, make_trials(dev, tmp_path / "trials.txt"))
+    found = prepare_targets(
+        Spectrum(), corpus, config=TargetConfig(), views=VIEWS, bank=BANK, scale=16.0, device=CPU,
+        cache=tmp_path / "cache", judge=judge,
+    ).preflight  # fmt: skip
+    assert found.dev_eer == judge.eer(judge.embed(Spectrum().embed))
+    assert found.trial_list == "trials.txt"
+    assert found.dev_eer_centred is not None
+
+
+def test_two_settings_never_claim_one_cache(corpus: Corpus) -> None:
+    other_bank = synthetic_bank(1, seconds=0.5)
+    seen = TargetConfig(sees="view")
+
+    def name(config: TargetConfig, views: ViewConfig = VIEWS, bank: Bank = BANK, id: str = "a" * 16) -> str:
+        return cache_name(Spectrum(id), config, views, bank)
+
+    names = [
+        name(TargetConfig()),
+        name(seen),
+        name(seen, id="b" * 16),
+        name(TargetConfig(sees="view", views=6)),
+        name(seen, replace(VIEWS, seed=1)),
+        name(seen, replace(VIEWS, seconds=0.6)),
+        name(seen, replace(VIEWS, noise_probability=0.5)),
+        name(seen, replace(VIEWS, speeds=(1.0,))),
+        name(seen, bank=other_bank),
+    ]
+    assert len(set(names)) == len(names)
+    assert name(TargetConfig()) == name(
+        TargetConfig(head="means", live=True), replace(VIEWS, seed=1), other_bank
+    )
+    assert name(seen) == name(replace(seen, centre="no", live=True))
+    place = default_cache(corpus, Spectrum(), seen, VIEWS, BANK)
+    assert place.parent == corpus.path.parent / "train.cache"
+
+
+def test_views_take_turns() -> None:
+    cached = TargetConfig(sees="view", views=3)
+    assert [view_of_epoch(cached, epoch) for epoch in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    for free in (None, TargetConfig(views=3), TargetConfig(sees="view", views=3, live=True)):
+        assert [view_of_epoch(free, epoch) for epoch in range(5)] == list(range(5))
