@@ -51,11 +51,13 @@ def test_every_field_is_reached_by_its_full_name_and_takes_its_json(name: str) -
 
 def test_replacing_moves_nothing_else_and_leaves_the_original_alone() -> None:
     config = RunConfig()
-    changed = replace_fields(config, {"epochs": 3, "objective": "kld", "speeds": [1], "student": "xvector"})
+    changed = replace_fields(
+        config, {"epochs": 3, "objective": "kld", "speeds": [1, 1.5], "student": "xvector"}
+    )
     moved = differences(to_json(config), to_json(changed))
     assert moved == ["objective.objective", "student", "train.epochs", "views.speeds"]
     assert config == RunConfig()
-    assert changed.views.speeds == (1.0,)
+    assert changed.views.speeds == (1.0, 1.5)
     assert replace_fields(config, {}) == config
     assert replace_fields(config, {"targets": None}).targets is None
     with pytest.raises(dataclasses.FrozenInstanceError):
