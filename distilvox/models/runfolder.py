@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from distilvox.errors import UserError, require
-from distilvox.files import atomic_file, read_json
+from distilvox.files import read_json, write_bytes
 from distilvox.models.head import SpeakerHead
 from distilvox.models.student import Student
 from distilvox.models.table import build
@@ -88,8 +88,7 @@ def save_model(folder: Path, *, student: Student, head: SpeakerHead, projection:
     if projection is not None:
         tensors["projection.weight"] = projection.weight
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with atomic_file(folder / WEIGHTS) as temporary:
-        save_file(plain, temporary)
+    write_bytes(folder / WEIGHTS, save(plain))  # in memory first: a full disk is then the system's error
 
 
 def match_tensors(

@@ -250,7 +250,7 @@ def _silent(*_: Any) -> None:
 def _open(out: Path, record: dict[str, Any], resume: bool) -> None:
     """Writes the run's `config.json`, or checks the one of a run that was begun there against this run's."""
     path = out / CONFIG
-    if not path.exists() and out.exists() and list(out.iterdir()):
+    if not path.exists() and out.exists() and [p for p in out.iterdir() if p.suffix != ".partial"]:
         raise UserError(
             f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
         )
