@@ -65,9 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         what = f"`distilvox {args[0]}` needs the package {error.name}, which is not installed"
         _complain(str(UserError(what, remedy=f"pip install 'distilvox[{extra}]'")))
         sys.exit(2)
-    except (
-        BrokenPipeError
-    ):  # `| head` has seen enough; Python would complain once more when it flushes at exit
+    except BrokenPipeError:
+        # `| head` has seen enough; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -90,9 +89,8 @@ def _main(args: list[str]) -> None:
     else:
         from distilvox.cli.parse import call
 
-        call(
-            args[0], getattr(importlib.import_module(f"distilvox.cli.{VERBS[args[0]][0]}"), args[0]), args[1:]
-        )
+        module = importlib.import_module(f"distilvox.cli.{VERBS[args[0]][0]}")
+        call(args[0], getattr(module, args[0]), args[1:])
 
 
 def _print_verbs() -> None:

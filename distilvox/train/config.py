@@ -134,7 +134,7 @@ class RunConfig:
     """One run, whole.
 
     Attributes:
-        student: a name from `distilvox models`.
+        student: a name from `distilvox.models.MODELS`.
         student_options: fields of that student's config that differ from its defaults.
         targets: how the teacher is used; None for plain training.
     """

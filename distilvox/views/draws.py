@@ -29,13 +29,13 @@ class ViewConfig:
     0 to 15 dB). In short trainings on clean speech they cost much; see the lab notebook for how much.
 
     Args:
-        seed: 0 … 2⁶⁴ − 1.
+        seed: of every random choice about a view, 0 … 2⁶⁴ − 1.
         seconds: length of a view, after the change of speed; above 0.
         speeds: factors, each equally likely, 0.5 … 2; 1.1 is faster and higher in pitch.
         speed_is_new_speaker: a voice at another speed counts as another speaker (C classes for each speed).
-        noise_probability: 0 … 1.
+        noise_probability: share of the views with a noise mixed in, 0 … 1.
         snr_db: least and greatest signal-to-noise ratio, dB.
-        room_probability: 0 … 1.
+        room_probability: share of the views that sound as in a room, 0 … 1.
         gain_db: least and greatest gain, dB.
     """
 
