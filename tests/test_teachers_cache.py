@@ -184,7 +184,9 @@ def test_two_ranks_write_what_one_writes(tmp_path: Path, corpus: Corpus, bank: B
 def test_a_stale_key_names_what_changed(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:
     open_cache(tmp_path / "t", corpus, bank)
     with pytest.raises(UserError, match=r"view\.seed: 3 → 4; views: 2 → 3"):
-        open_cache(tmp_path / "t", corpus, bank, view_config=ViewConfig(seed=4, seconds=0.25, **RICH), views=3)
+        open_cache(
+            tmp_path / "t", corpus, bank, view_config=ViewConfig(seed=4, seconds=0.25, **RICH), views=3
+        )
     with pytest.raises(UserError, match="teacher_id: bands → other"):
         open_cache(tmp_path / "t", corpus, bank, teacher=teacher(id="other"))
     with pytest.raises(UserError, match="bank_id"):

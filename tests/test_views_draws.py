@@ -176,7 +176,6 @@ def test_bad_utterances_and_views_are_refused() -> None:
         drawn(view=-1)
 
 
-
 def test_both_ends_must_mean_the_same_speakers() -> None:
     new = dataclasses.replace(CONFIG, speed_is_new_speaker=True)
     check_same_speakers(CONFIG, CONFIG.without_augmentation())
