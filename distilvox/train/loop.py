@@ -186,6 +186,7 @@ def _fit(
         view_of=lambda epoch: view_of_epoch(config.targets, epoch),
     )  # fmt: skip
     with ExitStack() as stack:
+        stack.enter_context(closing(stream))
         bar = stack.enter_context(progress(enabled=world.is_main))
         log = stack.enter_context(closing(RunLog(out, step=step))) if world.is_main else None
         task = bar.add_task(f"training {out.name}", total=total_steps, completed=step, note="")
