@@ -112,8 +112,10 @@ def read_audio(
     if len(wave) < shortest or not len(wave):
         hundredths = len(samples) * 100 // rate
         raise AudioError(path, f"too short: {hundredths / 100:.2f} s, at least {min_seconds:.2f} s")
-    if not allow_silence and np.abs(wave - wave.mean(dtype=np.float64)).max() < SILENCE_PEAK:
-        raise AudioError(path, "silence")
+    if not allow_silence:
+        mean = float(wave.mean(dtype=np.float64))
+        if max(float(wave.max()) - mean, mean - float(wave.min())) < SILENCE_PEAK:
+            raise AudioError(path, "silence")
     return np.ascontiguousarray(wave, dtype=np.float32)
 
 
