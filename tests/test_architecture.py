@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": BASE,
     "losses": BASE | {"models"},
     "evaluation": BASE | {"corpus"},
-    "teachers": BASE | {"corpus", "views", "models", "evaluation"},
+    "teachers": BASE | {"corpus", "views", "models", "losses", "evaluation"},
     "train": BASE | {"corpus", "views", "models", "losses", "evaluation", "teachers"},
     "ship": BASE | {"models", "evaluation"},
     "study": BASE | {"corpus", "views", "models", "losses", "evaluation", "teachers", "train"},

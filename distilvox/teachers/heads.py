@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distilvox.errors import require, unknown
+from distilvox.losses.margin import aam, cross_entropy
 from distilvox.teachers.base import TeacherHead
 
 How = Literal["auto", "matched", "means", "fitted"]
@@ -81,9 +82,7 @@ def fit_aam(
 ) -> Float[Tensor, "C D"]:
     """Class centres that minimise cross-entropy under an additive angular margin, embeddings held still.
 
-    The angular margin (Deng et al. 2019, arXiv 1801.07698) is added to the target's angle, which is held
-    a little inside (0, π − margin) so that the gradient stays finite at a centre. Deterministic: the
-    order is drawn from `config.seed`.
+    Deterministic: the order is drawn from `config.seed`.
     """
     weight = class_means(units, labels, classes).requires_grad_(True)
     optimiser = torch.optim.Adam([weight], lr=config.learning_rate)
@@ -95,10 +94,8 @@ def fit_aam(
             order = torch.randperm(len(units), generator=generator).to(units.device)
             for rows in order.split(config.batch_examples):
                 cosines = units[rows] @ F.normalize(weight, dim=-1).T
-                target = cosines.gather(1, labels[rows, None]).clamp(-1 + 1e-4, 1 - 1e-4)
-                angle = (target.arccos() + config.margin).clamp(max=torch.pi)
-                logits = config.scale * cosines.scatter(1, labels[rows, None], angle.cos())
-                loss = F.cross_entropy(logits, labels[rows])
+                logits = aam(cosines, labels[rows], margin=config.margin, scale=config.scale)
+                loss = cross_entropy(logits, labels[rows]).mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
