@@ -123,7 +123,7 @@ def _speed_cells(timed: Speed | None, parameters: int | None, count: int | None)
     return [
         NONE if parameters is None else f"{parameters:,}",
         size(count),
-        NONE if timed is None or time is None else f"{time:.3g} ms / {timed.seconds_of_speech:.1f} s",
+        NONE if timed is None or time is None else f"{time:.3g} ms / {round(timed.seconds_of_speech, 1):g} s",
         factor(number(timed.real_time_factor)) if timed else NONE,
     ]
 
