@@ -32,7 +32,7 @@ class TargetConfig:
             centres are fitted on it.
         centre: remove the mean of the teacher's training embeddings before every cosine: `yes`, `no`, or `auto`,
             which does so for a teacher that brings no class centres of its own (its space was not trained for them).
-        head: the teacher's class centres: `auto` (its own, matched by name, else class means), `matched`, `fitted`, `means`.
+        head: the class centres: `auto` (the teacher's own, matched by name, else means), `matched`, `fitted`, `means`.
     """
 
     sees: Literal["view", "utterance"] = "utterance"
