@@ -64,9 +64,9 @@ class Broken(Made):
         raise OSError("the disk is gone")
 
 
-def run(corpus: Made = CORPUS, **options: object) -> list:
-    given = {"epochs": 3, "batch_size": 6, **options}
-    return list(batches(corpus, CONFIG, BANK, **given))  # type: ignore[arg-type]
+def run(corpus: Made = CORPUS, **options: Any) -> list:
+    given: dict[str, Any] = {"epochs": 3, "batch_size": 6, **options}
+    return list(batches(corpus, CONFIG, BANK, **given))
 
 
 def alike(a: Views, b: Views) -> bool:

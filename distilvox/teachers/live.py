@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distilvox.errors import require, unknown
+from distilvox.evaluation.embed import Speech as WholeUtterances
 from distilvox.evaluation.embed import embed_corpus
 from distilvox.teachers.base import Teacher
 from distilvox.views.augment import DeviceBank
 from distilvox.views.bank import Bank
-from distilvox.views.batches import make_views
+from distilvox.views.batches import Utterances, make_views
 from distilvox.views.draws import ViewConfig
 
 Sees = Literal["view", "utterance"]
@@ -26,25 +27,11 @@ BATCH = 64
 
 
 @runtime_checkable
-class Speech(Protocol):
-    """What embedding views needs of a corpus: `distilvox.corpus.store.Corpus` has it."""
+class Speech(Utterances, WholeUtterances, Protocol):
+    """A corpus that can be seen in views and whole, and named: `distilvox.corpus.store.Corpus` is one."""
 
     @property
     def id(self) -> str: ...
-    @property
-    def sample_rate(self) -> int: ...
-    @property
-    def utterances(self) -> list[str]: ...
-    @property
-    def speakers(self) -> list[str]: ...
-    @property
-    def labels(self) -> np.ndarray: ...
-    @property
-    def samples(self) -> np.ndarray: ...
-    def __len__(self) -> int: ...
-    def address(self) -> np.ndarray: ...
-    def wave(self, index: int) -> np.ndarray: ...
-    def crop(self, index: int, start: int, length: int) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
