@@ -182,9 +182,9 @@ def test_cost_grows_with_length_and_with_the_model() -> None:
         (lambda: build("xvector-s", mels=400), "this many mel filters"),
         (
             lambda: build("xvector-s")(torch.zeros(1, 2_700)),
-            r"too few frames for an x-vector\n  got:     15\n  allowed: at least 16",
+            r"too few frames for XVector\n  got:     15\n  allowed: at least 16",
         ),
-        (lambda: build("resnet-s")(torch.zeros(1, 1_600)), "too few frames for a ResNet"),
+        (lambda: build("resnet-s")(torch.zeros(1, 1_600)), "too few frames for ResNet"),
         (lambda: build("resnet-s")(torch.zeros(1, 10)), "shorter than one window"),
     ],
 )

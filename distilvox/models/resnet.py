@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distilvox.errors import require
+from distilvox.models.backbone import Backbone, BackboneConfig
 from distilvox.models.pooling import StatisticsPooling
 
 MIN_FRAMES = 9
@@ -16,7 +17,7 @@ MIN_FRAMES = 9
 
 
 @dataclass(frozen=True)
-class ResNetConfig:
+class ResNetConfig(BackboneConfig):
     """Depth and width of a ResNet; the defaults are WeSpeaker's ResNet34 (6,634,336 parameters).
 
     Args:
@@ -48,6 +49,9 @@ class ResNetConfig:
             allowed="such as (3, 4, 6, 3) or (2, 2, 2, 2)",
         )
 
+    def build(self) -> ResNet:
+        return ResNet(self)
+
 
 class BasicBlock(nn.Module):
     """Two 3 × 3 convolutions with batch norm around a shortcut.
@@ -77,16 +81,17 @@ def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
     return nn.Sequential(first, *[BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)])
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """Features [B, T, F] → embedding [B, D] float32, T at least 9 (`MIN_FRAMES`).
 
     Source: Zeinali et al., "BUT System Description to VoxCeleb Speaker Recognition Challenge 2019",
     arXiv 1910.12592, §3.1, with statistics pooling and one embedding layer.
     """
 
+    min_frames = MIN_FRAMES
+
     def __init__(self, config: ResNetConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         widths = [config.channels * factor for factor in (1, 1, 2, 4, 8)]
         self.conv1 = nn.Conv2d(1, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -98,13 +103,7 @@ class ResNet(nn.Module):
         self.seg_1 = nn.Linear(2 * widths[4] * config.mels // 8, config.embedding_dim)
 
     def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B D"]:
-        require(
-            features.shape[1] >= MIN_FRAMES,
-            "too few frames for a ResNet",
-            got=features.shape[1],
-            allowed=f"at least {MIN_FRAMES}",
-            remedy="give it at least half a second of speech",
-        )
+        self.check_frames(features)
         planes = features.transpose(1, 2).unsqueeze(1)
         planes = torch.relu(self.bn1(self.conv1(planes)))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -5,12 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from distilvox.models.backbone import Backbone
 from distilvox.models.frontend import Fbank
-from distilvox.models.resnet import ResNet, ResNetConfig
-from distilvox.models.xvector import XVector, XVectorConfig
-
-Backbone = XVector | ResNet
-BackboneConfig = XVectorConfig | ResNetConfig
 
 
 class Student(nn.Module):
@@ -31,7 +27,7 @@ class Student(nn.Module):
     def __init__(self, name: str, backbone: Backbone) -> None:
         super().__init__()
         self.name = name
-        self.config: BackboneConfig = backbone.config
+        self.config = backbone.config
         self.embedding_dim = backbone.config.embedding_dim
         self.frontend = Fbank(mels=backbone.config.mels)
         self.backbone = backbone

@@ -6,9 +6,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from distilvox.errors import require, unknown
-from distilvox.models.resnet import ResNet, ResNetConfig
-from distilvox.models.student import Backbone, BackboneConfig, Student
-from distilvox.models.xvector import XVector, XVectorConfig
+from distilvox.models.backbone import BackboneConfig
+from distilvox.models.resnet import ResNetConfig
+from distilvox.models.student import Student
+from distilvox.models.xvector import XVectorConfig
 
 MODELS: dict[str, BackboneConfig] = {
     "xvector": XVectorConfig(),
@@ -25,7 +26,7 @@ def build(name: str, **config: Any) -> Student:
     >>> build("xvector-s").embedding_dim
     128
     >>> build("xvector-s", embedding_dim=64).config
-    XVectorConfig(mels=80, channels=128, last_channels=384, hidden=128, embedding_dim=64)
+    XVectorConfig(mels=80, embedding_dim=64, channels=128, last_channels=384, hidden=128)
 
     Args:
         name: a key of `MODELS`.
@@ -49,14 +50,9 @@ def build(name: str, **config: Any) -> Student:
             got=repr(value),
             allowed=f"a value like {example!r}",
         )
-    return Student(name, backbone(replace(entry, **plain)))
+    return Student(name, replace(entry, **plain).build())
 
 
 def kinds(value: object) -> tuple[type, ...]:
     """The type of a value, or of each item of a tuple: what an option must share with its default."""
     return (tuple, *map(type, value)) if isinstance(value, tuple) else (type(value),)
-
-
-def backbone(config: BackboneConfig) -> Backbone:
-    """The network for a configuration."""
-    return XVector(config) if isinstance(config, XVectorConfig) else ResNet(config)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distilvox.errors import require
+from distilvox.models.backbone import Backbone, BackboneConfig
 from distilvox.models.pooling import StatisticsPooling
 
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
@@ -19,7 +20,7 @@ MIN_FRAMES = 2 + sum((width - 1) * dilation for width, dilation in CONTEXTS)
 
 
 @dataclass(frozen=True)
-class XVectorConfig:
+class XVectorConfig(BackboneConfig):
     """Widths of an x-vector; the defaults are WeSpeaker's (4,610,524 parameters).
 
     Args:
@@ -46,6 +47,9 @@ class XVectorConfig:
                 allowed="1, 2, 3 …",
             )
 
+    def build(self) -> XVector:
+        return XVector(self)
+
 
 class FrameLayer(nn.Module):
     """Dilated convolution over time without padding, ReLU, batch norm without weights, in this order."""
@@ -59,16 +63,17 @@ class FrameLayer(nn.Module):
         return self.bn(torch.relu(self.conv_1d(frames)))
 
 
-class XVector(nn.Module):
+class XVector(Backbone):
     """Features [B, T, F] → embedding [B, D] float32, T at least 16 (`MIN_FRAMES`).
 
     The embedding is the output of the last layer, without a non-linearity behind it.
     Source: Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker Recognition", ICASSP 2018.
     """
 
+    min_frames = MIN_FRAMES
+
     def __init__(self, config: XVectorConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         widths = (config.mels, *[config.channels] * 4, config.last_channels)
         layers = [FrameLayer(widths[k], widths[k + 1], *CONTEXTS[k]) for k in range(5)]
         self.frame_1, self.frame_2, self.frame_3, self.frame_4, self.frame_5 = layers
@@ -78,13 +83,7 @@ class XVector(nn.Module):
         self.seg_2 = nn.Linear(config.hidden, config.embedding_dim)
 
     def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B D"]:
-        require(
-            features.shape[1] >= MIN_FRAMES,
-            "too few frames for an x-vector",
-            got=features.shape[1],
-            allowed=f"at least {MIN_FRAMES}",
-            remedy="give it at least half a second of speech",
-        )
+        self.check_frames(features)
         frames = features.transpose(1, 2)
         for layer in (self.frame_1, self.frame_2, self.frame_3, self.frame_4, self.frame_5):
             frames = layer(frames)
