@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from distilvox.models.campplus import CAMPPlus, CAMPPlusConfig
 from distilvox.models.resnet import ResNet, ResNetConfig
 from distilvox.models.xvector import XVector, XVectorConfig
 from tests.reference.fill import features, fill
@@ -16,6 +17,7 @@ from tests.reference.fill import features, fill
 ARCHITECTURES = {
     "wespeaker_xvec": lambda: XVector(XVectorConfig()),
     "wespeaker_resnet34": lambda: ResNet(ResNetConfig()),
+    "wespeaker_campplus": lambda: CAMPPlus(CAMPPlusConfig()),
 }
 
 
