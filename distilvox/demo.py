@@ -34,6 +34,8 @@ SYNTHETIC = (
     "objective is best. Real speech is one verb away: distilvox pack."
 )
 
+OBJECTIVES = ("none", "cosine", "kld", "nskd")
+
 TEACHER = {"channels": 256, "last_channels": 768, "hidden": 256, "embedding_dim": 256}
 """A quarter of the full x-vector: it learns in a minute or two on a laptop."""
 
@@ -86,9 +88,9 @@ def demo(out: Path, *, size: Size = Size(), device: str = "auto", seed: int = 0)
         title="demo",
         teacher=f"run:{out / 'teacher'}",
         base={"student": "xvector-s", "epochs": size.student_epochs},
-        methods={name: {"objective": name} for name in ("none", "cosine", "kld", "nskd")},
+        methods={name: {"objective": name} for name in OBJECTIVES},
         seeds=(seed,),
-        baseline="none",
+        baselines=dict.fromkeys(OBJECTIVES, "none"),
     )
     run_grid(
         recipe, out / "students", corpus=train.path, trials=trials, trials_corpus=dev.path, bank=bank,

@@ -44,7 +44,7 @@ STUDY = {
         "none": {},
         "nskd": {"none": {"difference": -0.12, "low": -0.15, "high": -0.1, "relative": -0.5}},
     },
-    "baseline": "none",
+    "baselines": {"none": "none", "nskd": "none"},
     "seeds": [0, 1],
 }
 

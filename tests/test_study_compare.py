@@ -27,7 +27,7 @@ RECIPE = Recipe(
     base={"epochs": 3},
     methods={"none": {"objective": "none"}, "kld": {"objective": "kld"}, "deep": {"student": "resnet-s"}},
     seeds=(0, 1),
-    baseline="none",
+    baselines=dict.fromkeys(("none", "kld", "deep"), "none"),
 )
 STRENGTH = {"none": 1.0, "kld": 2.0, "deep": 1.5}
 """By how much a method's target trials stand out."""

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.files import read_json, write_json
 from distilvox.study import grid
@@ -69,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         base={**BASE, "student_options": TINY},
         methods={"none": {"objective": "none"}, "kld": {"objective": "kld"}},
         seeds=(0,),
-        baseline="none",
+        baselines=dict.fromkeys(("none", "kld"), "none"),
     )
     return World(root, recipe)
 
@@ -225,7 +226,7 @@ def test_every_setting_of_the_teacher_gets_its_own_cache(world: World, tmp_path:
         "view": {"objective": "kld", **views},
         "quiet": {"objective": "kld", **views, "noise_probability": 0.0},
     }
-    recipe = replace(world.recipe, methods=methods, baseline="clean")
+    recipe = replace(world.recipe, methods=methods, baselines=dict.fromkeys(methods, "clean"))
     world.run(tmp_path / "study", recipe, cache=tmp_path / "cache")
     teacher = load(recipe.teacher)
     names = {
@@ -235,6 +236,25 @@ def test_every_setting_of_the_teacher_gets_its_own_cache(world: World, tmp_path:
     }
     assert len(names) == 3
     assert {path.name for path in (tmp_path / "cache").iterdir()} == names
+
+
+def test_methods_may_learn_from_different_teachers(world: World, tmp_path: Path) -> None:
+    taught = tiny_config(targets=None, objective="none", epochs=2, **{"train.seed": 7})
+    fit(taught, corpus=Corpus.open(world.root / "train"), out=tmp_path / "other", device="cpu", bank=BANK)
+    methods: dict[str, dict[str, Any]] = {
+        "one": {"objective": "kld"},
+        "two": {"objective": "kld", "teacher": f"run:{tmp_path / 'other'}"},
+    }
+    recipe = replace(world.recipe, methods=methods, baselines=dict.fromkeys(methods, "one"))
+    world.run(tmp_path / "study", recipe)
+    result = compare(recipe, tmp_path / "study")
+    assert set(result["paired"]["two"]) == {"one"}
+    ids = {
+        read_json(tmp_path / "study" / f"{m}-seed0" / "config.json", noun="run")["teacher"]["id"]
+        for m in methods
+    }
+    assert len(ids) == 2
+    world.run(tmp_path / "study", recipe)  # finished runs of two teachers are no contradiction
 
 
 def die(task: grid.Task) -> None:

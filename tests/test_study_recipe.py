@@ -110,3 +110,37 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
         read_recipe(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="is a folder"):
         read_recipe(tmp_path)
+
+
+GRID = GOOD.replace("base: {student: xvector-s, ", "base: {").replace(
+    "methods:",
+    "grid: {student: [xvector-s, resnet-s], teacher: {one: 'ge2e:', two: 'run:a,run:b'}}\nmethods:",
+)
+
+
+def test_a_grid_holds_every_method_in_every_cell(tmp_path: Path) -> None:
+    recipe = read(tmp_path, GRID)
+    cells = [f"{student}.{teacher}" for student in ("xvector-s", "resnet-s") for teacher in ("one", "two")]
+    assert list(recipe.methods) == [f"{cell}.{method}" for cell in cells for method in ("none", "nskd")]
+    assert recipe.config("resnet-s.two.nskd", 4).student == "resnet-s"
+    assert recipe.config("resnet-s.two.nskd", 4).objective.kd_scale == 32
+    assert recipe.teacher_of("xvector-s.two.nskd") == "run:a,run:b"
+    assert recipe.teacher_of("xvector-s.one.none") == "ge2e:"
+    assert recipe.peers("resnet-s.one.nskd") == ["resnet-s.one.none"]
+    assert {recipe.baselines[method] for method in recipe.methods} == {f"{cell}.none" for cell in cells}
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("[student]", "grid is a table: field"),
+        ("{student: xvector-s}", "the grid's 'student' is a list of values"),
+        ("{student: []}", "the grid's 'student' is a list of values"),
+        ("{student: [../up]}", "the grid's 'student' is a list of values"),
+        ("{objective: [kld]}", "the field 'objective' stands in the grid and in a method"),
+        ("{epochz: [1]}", "unknown field of a run"),
+    ],
+)
+def test_a_wrong_grid_is_refused(tmp_path: Path, grid: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, GOOD.replace("methods:", f"grid: {grid}\nmethods:"))

@@ -56,7 +56,7 @@ def write_report(
     """
     read = read_runs(runs)
     if study is not None:
-        lacks = [key for key in ("methods", "paired", "baseline") if key not in study]
+        lacks = [key for key in ("methods", "paired", "baselines") if key not in study]
         require(not lacks, "this is not the result of a study", got=f"without {', '.join(lacks)}")
     write_text(out, page(read, title=title, study=study, speed=speed, notes=notes, command=command))
     return out

@@ -24,7 +24,7 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
 
     Returns:
         JSON-ready: for every method the EER and minDCF of each seed, their mean and standard deviation
-        (over seeds, n − 1), and against every other method the paired difference of mean EER with its
+        (over seeds, n − 1), and against every other method of its cell the paired difference of mean EER with its
         interval over speakers and seeds (`evaluation.confidence.paired_bootstrap`). Rates are fractions.
 
     Raises:
@@ -41,29 +41,29 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
     trial_list, trials, scoring = lists.pop()
     methods = {m: {"eer": _spread([j["eer"] for j in runs]), **_dcf(runs)} for m, runs in judged.items()}
     saved = {m: [load_scores(folder) for folder in runs] for m, runs in folders.items()}
-    _, labels, *sides = first = saved[recipe.baseline][0]
+    first_method = next(iter(recipe.methods))
+    _, labels, *sides = first = saved[first_method][0]
     for m, runs in saved.items():
         for folder, held in zip(folders[m], runs, strict=True):
             require(
                 held.same_trials(first),
-                f"{folder.name} was judged by other trials than {folders[recipe.baseline][0].name}",
+                f"{folder.name} was judged by other trials than {folders[first_method][0].name}",
                 got=f"two lists named {trial_list}",
                 remedy=REMEDY,
             )
     scores = {m: [held.scores for held in runs] for m, runs in saved.items()}
     paired: dict[str, dict[str, Any]] = {m: {} for m in recipe.methods}
     for m in recipe.methods:
-        for other in recipe.methods:
-            if m != other:
-                found = paired_bootstrap(scores[other], scores[m], labels, *sides, replicates=replicates)
-                paired[m][other] = asdict(found)
+        for other in recipe.peers(m):
+            found = paired_bootstrap(scores[other], scores[m], labels, *sides, replicates=replicates)
+            paired[m][other] = asdict(found)
     return {
         "title": recipe.title,
         "teacher": recipe.teacher,
         "base": recipe.base,
         "fields": recipe.methods,
         "seeds": list(recipe.seeds),
-        "baseline": recipe.baseline,
+        "baselines": recipe.baselines,
         "trial_list": trial_list,
         "trials": trials,
         "scores": scoring,
@@ -100,13 +100,14 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
         spread = found["eer"]["std"]
         cells = [method, f"{found['eer']['mean']:.2%}", "–" if spread is None else f"{spread:.2%}"]
         cells += [f"{found[f'min_dcf_{p}']['mean']:.3f}" for p in ("0.01", "0.05")]
-        if method == result["baseline"]:
+        baseline = result["baselines"][method]
+        if method == baseline:
             cells += ["–", "–", "–"]
         else:
-            pair = result["paired"][method][result["baseline"]]
+            pair = result["paired"][method][baseline]
             change = f"{100 * pair['difference']:+.2f} ({100 * pair['low']:+.2f} … {100 * pair['high']:+.2f})"
             relative = "–" if pair["relative"] is None else f"{pair['relative']:+.1%}"
-            cells += [result["baseline"], change, relative]
+            cells += [baseline, change, relative]
         table.append(tuple(cells))
     return table
 
@@ -128,5 +129,5 @@ def render(result: dict[str, Any]) -> Table:
 def markdown(result: dict[str, Any]) -> str:
     """For a page: the same table."""
     lines = [f"**{heading(result)}**", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(result)]
+    lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows(result)]
     return "\n".join(lines) + "\n"

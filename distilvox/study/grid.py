@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -83,7 +83,7 @@ def run_grid(
     tasks = [
         Task(
             recipe.config(*run), run_folder(out, *run), corpus, trials, trials_corpus,
-            recipe.teacher, bank, device, cache,
+            recipe.teacher_of(run[0]), bank, device, cache,
         )
         for run in recipe.runs()
     ]  # fmt: skip
@@ -91,7 +91,15 @@ def run_grid(
     left = [task for task in tasks if task.out not in finished]
     if finished:
         say(f"{len(finished)} of {len(tasks)} runs are finished already")
-    left = _prepare(left, held, {who for who in finished.values() if who}, jobs)
+    known: dict[str, set[str]] = {}
+    for task in tasks:
+        if who := finished.get(task.out):
+            known.setdefault(task.teacher, set()).add(who)
+    if jobs > 1:
+        left = [replace(task, config=replace_fields(task.config, {"threads": 1})) for task in left]
+    left = [task for uri in {t.teacher: None for t in left} for task in _prepare(uri, left, held, known)]
+    order = {task.out: place for place, task in enumerate(tasks)}
+    left.sort(key=lambda task: order[task.out])
     failed: list[UserError] = []
     for done, (task, error) in enumerate(_in_turn(left) if jobs == 1 else _at_once(left, jobs), 1):
         name = f"{done} of {len(left)}: {task.out.name}"
@@ -124,29 +132,28 @@ def _taught_by(task: Task, corpus: Corpus, judge: Judge) -> str | None:
     return teacher["id"] if teacher else None
 
 
-def _prepare(left: list[Task], corpus: Corpus, known: set[str], jobs: int) -> list[Task]:
-    """Fills every cache that the runs will read, and gives each run its own.
+def _prepare(uri: str, left: list[Task], corpus: Corpus, known: Mapping[str, set[str]]) -> list[Task]:
+    """The tasks that this teacher teaches: fills every cache that they will read, and gives each its own.
+
+    Args:
+        known: URI → ids of the teachers of finished runs.
 
     Raises:
-        UserError: the teacher is not the one (`known`, ids) that finished runs learned from.
+        UserError: the teacher is not the one that finished runs of this study learned from.
     """
+    left, ids = [task for task in left if task.teacher == uri], known.get(uri, set())
     require(
-        len(known) <= 1,
-        "finished runs of this study had different teachers",
-        got=sorted(known),
-        remedy=REMEDY,
+        len(ids) <= 1, "finished runs of this study had different teachers", got=sorted(ids), remedy=REMEDY
     )
-    if jobs > 1:
-        left = [replace(task, config=replace_fields(task.config, {"threads": 1})) for task in left]
     if not any(task.distils for task in left):
         return left
     where = pick_device(left[0].device)
-    teacher = load(left[0].teacher, device=where)
+    teacher = load(uri, device=where)
     require(
-        known <= {teacher.id},
-        f"{left[0].teacher} is not the teacher that the finished runs learned from",
+        ids <= {teacher.id},
+        f"{uri} is not the teacher that the finished runs learned from",
         got=f"id {teacher.id}",
-        allowed=", ".join(known),
+        allowed=", ".join(ids),
         remedy="restore that teacher, or give the study another folder",
     )
     ready: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from distilvox.errors import UserError, require, unknown
 from distilvox.train.config import RunConfig, replace_fields
 
 BOOL = "tag:yaml.org,2002:bool"
-KEYS = ("title", "teacher", "base", "methods", "seeds", "baseline")
+KEYS = ("title", "teacher", "base", "grid", "methods", "seeds", "baseline")
+NAME = r"\w[\w.+=-]*"
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Recipe:
 
     Attributes:
         title: one line for tables and reports.
-        teacher: URI of the teacher that every method learns from.
+        teacher: URI of the teacher that a method learns from, unless it names its own.
         base: field → value, shared by every run; any field of `RunConfig`, by name or `part.name`.
         methods: method → the fields in which it differs from the base. All methods differ in these alone.
+            A method may also set `teacher`.
         seeds: training seeds; every method runs with each, so that runs pair up.
-        baseline: the method that the others are compared with.
+        baselines: method → the method that it is compared with; its own name for a baseline itself. With a
+            grid, methods are compared within their cell alone.
     """
 
     title: str
@@ -35,12 +39,22 @@ class Recipe:
     base: dict[str, Any]
     methods: dict[str, dict[str, Any]]
     seeds: tuple[int, ...]
-    baseline: str
+    baselines: dict[str, str]
 
     def config(self, method: str, seed: int) -> RunConfig:
         """The configuration of one run: the base, then what the method changes, then the seed."""
-        config = replace_fields(replace_fields(RunConfig(), self.base), self.methods[method])
+        changes = {name: value for name, value in self.methods[method].items() if name != "teacher"}
+        config = replace_fields(replace_fields(RunConfig(), self.base), changes)
         return replace_fields(config, {"train.seed": seed})
+
+    def teacher_of(self, method: str) -> str:
+        """The URI of the teacher that a method learns from."""
+        return self.methods[method].get("teacher", self.teacher)
+
+    def peers(self, method: str) -> list[str]:
+        """The other methods of its cell: those compared with the same baseline."""
+        cell = self.baselines[method]
+        return [other for other, held in self.baselines.items() if held == cell and other != method]
 
     def runs(self) -> list[tuple[str, int]]:
         """(method, seed) of every run, seeds outermost: an interrupted study has whole pairs."""
@@ -82,7 +96,7 @@ def read_recipe(path: Path) -> Recipe:
         raise unknown("baseline", str(values["baseline"]), map(str, methods))
     for name, fields in methods.items():
         require(
-            isinstance(name, str) and re.fullmatch(r"\w[\w.+=-]*", name) is not None,
+            isinstance(name, str) and re.fullmatch(NAME, name) is not None,
             "a method's name becomes a folder's",
             got=repr(name),
             allowed="letters, digits, _ and, after the first, also . + = -; quote names such as no or 1",
@@ -92,16 +106,51 @@ def read_recipe(path: Path) -> Recipe:
             f"the method {name!r} is a table: field → value",
             got=fields,
         )
+    plain = {name: dict(fields or {}) for name, fields in methods.items()}
+    expanded, baselines = _cells(values.get("grid") or {}, plain, values["baseline"])
     recipe = Recipe(
         title=str(values.get("title", path.stem)),
         teacher=str(values["teacher"]),
         base=dict(base),
-        methods={name: dict(fields or {}) for name, fields in methods.items()},
+        methods=expanded,
         seeds=tuple(seeds),
-        baseline=values["baseline"],
+        baselines=baselines,
     )
     _try_out(recipe)
     return recipe
+
+
+def _cells(
+    grid: Any, methods: dict[str, dict[str, Any]], baseline: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Every method in every cell of the grid, named `<cell>.<method>`, and the baseline that each has.
+
+    >>> _cells({"student": ["xvector-s"]}, {"none": {}}, "none")
+    ({'xvector-s.none': {'student': 'xvector-s'}}, {'xvector-s.none': 'xvector-s.none'})
+    """
+    require(isinstance(grid, dict), "grid is a table: field → list of values", got=grid)
+    axes = []
+    for field, values in grid.items():
+        named = {str(value): value for value in values} if isinstance(values, list) else values
+        require(
+            isinstance(named, dict)
+            and bool(named)
+            and all(isinstance(k, str) and re.fullmatch(NAME, k) for k in named),
+            f"the grid's {field!r} is a list of values, or a table: short name → value",
+            got=values,
+            allowed="student: [xvector-s, resnet-s]",
+        )
+        twice = [name for name, fields in methods.items() if field in fields]
+        require(not twice, f"the field {field!r} stands in the grid and in a method", got=", ".join(twice))
+        axes.append([(name, {field: value}) for name, value in named.items()])
+    expanded, baselines = {}, {}
+    for cell in product(*axes):
+        prefix = "".join(f"{name}." for name, _ in cell)
+        changes = {field: value for _, change in cell for field, value in change.items()}
+        for name, fields in methods.items():
+            expanded[prefix + name] = {**changes, **fields}
+            baselines[prefix + name] = prefix + baseline
+    return expanded, baselines
 
 
 def _try_out(recipe: Recipe) -> None:
@@ -113,6 +162,7 @@ def _try_out(recipe: Recipe) -> None:
         for method, seed in recipe.runs():
             where = f"the method {method!r}"
             _refuse_seed(recipe.methods[method])
+            require(isinstance(recipe.teacher_of(method), str), "a teacher is given by its URI")
             config = recipe.config(method, seed)
             models.build(config.student, **config.student_options)
             require(

@@ -69,7 +69,8 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> None:
         for seed, folder in zip(recipe.seeds, runs, strict=True):
             read_json(folder / EVALUATION, noun="finished run", remedy="run the study again: it resumes")
             records.append((folder, check_run(folder, settings(recipe.config(method, seed)))))
-    studied = {full_name(RunConfig(), name) for fields in recipe.methods.values() for name in fields}
+    fields = {name for changes in recipe.methods.values() for name in changes}
+    studied = {name if name == "teacher" else full_name(RunConfig(), name) for name in fields}
     for (one, a), (other, b) in combinations(records, 2):
         unequal = [name for name in differences(a, b) if name not in FREE and not _studied(name, studied)]
         if unequal:
@@ -90,7 +91,7 @@ def _studied(name: str, studied: set[str]) -> bool:
         "speakers": {field for field in studied if field.startswith("views.")},
     }
     part = name if name in follows else name.partition(".")[0]
-    if part == "teacher" and name != "teacher":
+    if part == "teacher" and name != "teacher" and "teacher" not in studied:
         return False
     return (
         name == "train.seed" or name in studied or part in studied or bool(follows.get(part, set()) & studied)
