@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distilvox.cli import VERBS
+from distilvox.models import MODELS
 from tests.journey import Journey, travelled
 from tests.running import refused, said, tree
 
@@ -44,7 +45,7 @@ MISTAKEN = {
     ),
     "unknown student": (
         ["train", "--corpus", "{corpus}", "--out", "{tmp}/r", "--student", "resnet43"],
-        "allowed: resnet-s, resnet34, xvector, xvector-s",
+        f"allowed: {', '.join(sorted(MODELS))}",
         "did you mean 'resnet34'?",
     ),
     "unknown field of a student": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,9 +17,12 @@ class BackboneConfig(ABC):
     """The widths and depths of one architecture; subclasses add fields and their own defaults.
 
     Attributes:
+        about: what the architecture is and what it is for, in one line.
         mels: F, features of one frame.
         embedding_dim: D.
     """
+
+    about: ClassVar[str]
 
     mels: int = 80
     embedding_dim: int = 256

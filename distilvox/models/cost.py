@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,13 +21,10 @@ def macs(model: Student, seconds: float = 2.0) -> int:
     """Multiply–accumulates of the backbone's convolutions and linear layers for one utterance.
 
     The front end is left out, as in the literature; it adds about 23 million for each second.
-    The model is run once, in evaluation mode, on silence; its mode is restored.
+    Counted from shapes alone, on a copy without numbers: nothing is computed, and the model is left alone.
     """
     frames = frames_in(round(seconds * model.frontend.sample_rate))
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
+    backbone = copy.deepcopy(model.backbone).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.backbone(torch.zeros(1, frames, model.frontend.mels, device=device))
-    model.train(was_training)
+        backbone(torch.zeros(1, frames, model.frontend.mels, device="meta"))
     return counter.get_total_flops() // 2

@@ -14,7 +14,10 @@ from distilvox.models.xvector import XVectorConfig
 MODELS: dict[str, BackboneConfig] = {
     "xvector": XVectorConfig(),
     "xvector-s": XVectorConfig(channels=128, last_channels=384, hidden=128, embedding_dim=128),
+    "resnet18": ResNetConfig(blocks=(2, 2, 2, 2)),
     "resnet34": ResNetConfig(),
+    "resnet152": ResNetConfig(blocks=(3, 8, 36, 3), bottleneck=True),
+    "resnet293": ResNetConfig(blocks=(10, 20, 64, 3), bottleneck=True),
     "resnet-s": ResNetConfig(blocks=(1, 1, 1, 1), channels=16, embedding_dim=128),
 }
 """Name → configuration; the configuration's class says which architecture."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,8 @@ class XVectorConfig(BackboneConfig):
         hidden: of the first layer after pooling.
         embedding_dim: D.
     """
+
+    about: ClassVar[str] = "x-vector: many parameters, little arithmetic; where time counts"
 
     mels: int = 80
     channels: int = 512
