@@ -239,7 +239,7 @@ def test_every_setting_of_the_teacher_gets_its_own_cache(world: World, tmp_path:
 
 
 def test_methods_may_learn_from_different_teachers(world: World, tmp_path: Path) -> None:
-    taught = tiny_config(targets=None, objective="none", epochs=2, **{"train.seed": 7})
+    taught = tiny_config(targets=None, objective="none", epochs=20, learning_rate=1e-2, **{"train.seed": 7})
     fit(taught, corpus=Corpus.open(world.root / "train"), out=tmp_path / "other", device="cpu", bank=BANK)
     methods: dict[str, dict[str, Any]] = {
         "one": {"objective": "kld"},
