@@ -11,21 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distilvox import __version__, models
+from distilvox import models
 from distilvox.console import progress
 from distilvox.console import say as tell
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import EVALUATION, Judge, save_evaluation
-from distilvox.files import read_json, write_json
+from distilvox.files import write_json
 from distilvox.losses.objective import Objective
 from distilvox.models.head import SpeakerHead
-from distilvox.models.runfolder import CONFIG, VERSION, WEIGHTS, save_model
+from distilvox.models.runfolder import WEIGHTS, save_model
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.preflight import refuse
 from distilvox.train import checkpoint
-from distilvox.train.config import RunConfig, TrainConfig, differences, to_json
+from distilvox.train.config import RunConfig, TrainConfig
 from distilvox.train.distributed import World, has_fast_bf16, join, pick_device
+from distilvox.train.folder import open_run, run_record
 from distilvox.train.runlog import RunLog
 from distilvox.train.schedules import learning_rate
 from distilvox.train.targets import prepare_targets, view_of_epoch
@@ -127,21 +128,11 @@ def _fit(
     torch.manual_seed(train.seed)
     student = models.build(config.student, **config.student_options)
     head = SpeakerHead(names, student.embedding_dim)
-    record = {
-        "version": VERSION,
-        "distilvox": __version__,
-        "model": {"name": student.name, "config": to_json(student.config)},
-        **{part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")},
-        "corpus": {
-            "path": str(corpus.path), "id": corpus.id, "utterances": len(corpus), "hours": corpus.seconds / 3600
-        },
-        "bank": bank.id,
-        "teacher": {"uri": teacher.uri, "id": teacher.id} if teacher else None,
-        "trials": judge.trials.name if judge else None,
-        "speakers": names,
-    }  # fmt: skip
+    record = run_record(
+        config, student=student, corpus=corpus, bank=bank, teacher=teacher, judge=judge, speakers=names
+    )
     if world.is_main:
-        _open(out, record, resume)
+        open_run(out, record, resume)
     world.barrier()
     if (out / (EVALUATION if judge else WEIGHTS)).exists():
         say(f"{out} is finished already: nothing to do")
@@ -246,32 +237,6 @@ def _fit(
 
 def _silent(*_: Any) -> None:
     """What the other ranks say."""
-
-
-def _open(out: Path, record: dict[str, Any], resume: bool) -> None:
-    """Writes the run's `config.json`, or checks the one of a run that was begun there against this run's."""
-    path = out / CONFIG
-    if not path.exists() and out.exists() and [p for p in out.iterdir() if p.suffix != ".partial"]:
-        raise UserError(
-            f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
-        )
-    if not (out / checkpoint.NAME).exists() and not (out / WEIGHTS).exists():
-        write_json(path, record)  # no step was done yet, or the pre-flight refused the teacher
-        return
-    require(
-        resume,
-        f"{out} holds a run already",
-        remedy="give --resume to go on with it, or choose another folder",
-    )
-    # Where things lie, and how fast they are computed, may change between two sessions of a run.
-    free = {"corpus.path", "teacher.uri", "distilvox", "train.threads"}
-    changed = [name for name in differences(read_json(path, noun="run"), record) if name not in free]
-    require(
-        not changed,
-        f"{out} was begun with other settings: its last steps would belong to another run",
-        got="changed: " + ", ".join(changed[:8]),
-        remedy="give the settings it was begun with, or choose another folder",
-    )
 
 
 def _optimiser(module: Distiller, train: TrainConfig) -> torch.optim.AdamW:

@@ -1,0 +1,80 @@
+"""The door of a run folder: what a run says about itself, and whether it may begin or go on there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distilvox import __version__, models
+from distilvox.corpus.store import Corpus
+from distilvox.errors import UserError, require
+from distilvox.evaluation.judge import Judge
+from distilvox.files import read_json, write_json
+from distilvox.models.runfolder import CONFIG, VERSION, WEIGHTS
+from distilvox.teachers.base import Teacher
+from distilvox.train import checkpoint
+from distilvox.train.config import RunConfig
+from distilvox.train.fields import differences, to_json
+from distilvox.views.bank import Bank
+
+FREE = frozenset({"corpus.path", "teacher.uri", "distilvox", "train.threads"})
+"""Where things lie, and how fast they are computed, may change between two sessions of a run."""
+
+
+def run_record(
+    config: RunConfig,
+    *,
+    student: models.Student,
+    corpus: Corpus,
+    bank: Bank,
+    teacher: Teacher | None,
+    judge: Judge | None,
+    speakers: Sequence[str],
+) -> dict[str, Any]:
+    """What `config.json` holds: every default resolved, and the id of everything that decides the result."""
+    return {
+        "version": VERSION,
+        "distilvox": __version__,
+        "model": {"name": student.name, "config": to_json(student.config)},
+        **{part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")},
+        "corpus": {
+            "path": str(corpus.path),
+            "id": corpus.id,
+            "utterances": len(corpus),
+            "hours": corpus.seconds / 3600,
+        },
+        "bank": bank.id,
+        "teacher": {"uri": teacher.uri, "id": teacher.id} if teacher else None,
+        "trials": judge.trials.name if judge else None,
+        "speakers": list(speakers),
+    }
+
+
+def open_run(out: Path, record: dict[str, Any], resume: bool) -> None:
+    """Writes the run's `config.json`, or checks the one of a run that was begun there against this run's.
+
+    Raises:
+        UserError: the folder holds something else, or a run and `resume` is not given, or a run that was begun
+            with other settings (names them).
+    """
+    path = out / CONFIG
+    if not path.exists() and out.exists() and [p for p in out.iterdir() if p.suffix != ".partial"]:
+        raise UserError(
+            f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
+        )
+    if not (out / checkpoint.NAME).exists() and not (out / WEIGHTS).exists():
+        write_json(path, record)  # no step was done yet, or the pre-flight refused the teacher
+        return
+    require(
+        resume,
+        f"{out} holds a run already",
+        remedy="give --resume to go on with it, or choose another folder",
+    )
+    changed = [name for name in differences(read_json(path, noun="run"), record) if name not in FREE]
+    require(
+        not changed,
+        f"{out} was begun with other settings: its last steps would belong to another run",
+        got="changed: " + ", ".join(changed[:8]),
+        remedy="give the settings it was begun with, or choose another folder",
+    )
