@@ -12,9 +12,10 @@ from torch import Tensor
 
 from distilvox.errors import UserError
 from distilvox.losses import Objective, ObjectiveConfig, aam, cosine, label_kd, mse, non_target_kd, target_kd
+from distilvox.losses.ensemble import teacher_logits
 from distilvox.losses.margin import cross_entropy
 from distilvox.losses.objective import EMBEDDING_PARTS, LABEL_PARTS, SUMMANDS, ramp
-from distilvox.models.head import SpeakerHead, cosines
+from distilvox.models.head import SpeakerHead, cosines, unit
 
 B, C, D, E = 6, 4, 10, 7
 NAMES = ("ann", "bob", "cyd", "dan")
@@ -31,9 +32,11 @@ class Batch:
         self.centres = torch.randn(C, teacher_dim)
         self.head = SpeakerHead(NAMES, D)
 
-    def objective(self, **config: Any) -> Objective:
+    def objective(self, teacher_sizes: tuple[int, ...] = (), **config: Any) -> Objective:
         torch.manual_seed(0)  # the same projection each time
-        return Objective(ObjectiveConfig(**config), self.head, teacher_centres=self.centres)
+        return Objective(
+            ObjectiveConfig(**config), self.head, teacher_centres=self.centres, teacher_sizes=teacher_sizes
+        )
 
     def run(self, objective: Objective, epoch: float = 9.0) -> tuple[Tensor, dict[str, Tensor]]:
         return objective(self.student, self.labels, self.teacher, epoch=epoch)
@@ -95,7 +98,7 @@ def test_parts_are_the_losses_of_the_logits_that_the_options_name() -> None:
         "both": (0.4, 0.4),
     }.items():
         for centres in ("own", "teacher"):
-            settings = {
+            settings: dict[str, Any] = {
                 "kd_margin": sees,
                 "kd_centres": centres,
                 "margin": 0.4,
@@ -116,6 +119,44 @@ def test_parts_are_the_losses_of_the_logits_that_the_options_name() -> None:
                 ("kld", label_kd, whole),
             ):
                 torch.testing.assert_close(got[name], loss(z, t, labels, temperature=2.0).mean().detach())
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (1, 2, 4)])
+def test_several_teachers_probabilities_are_averaged(sizes: tuple[int, ...]) -> None:
+    batch = Batch()
+    settings: dict[str, Any] = {"kd_scale": 8.0, "kd_margin": "both", "margin": 0.4, "temperature": 2.0}
+    objective = batch.objective(objective="nskd", teacher_sizes=sizes, **settings)
+    assert objective.projection is not None
+    p, start = torch.zeros(B, C, dtype=torch.float64), 0
+    for size in sizes:
+        part = slice(start, start + size)
+        scores = cosines(batch.teacher.double()[:, part], batch.centres.double()[:, part])
+        p += aam(scores, batch.labels, margin=0.4, scale=8.0).softmax(1) / len(sizes)
+        start += size
+    z = aam(
+        cosines(objective.projection(batch.student), batch.centres), batch.labels, margin=0.4, scale=8.0
+    ).detach()
+    _, parts = batch.run(objective)
+    for name, loss in (("tskd", target_kd), ("nskd", non_target_kd)):
+        expected = loss(z.double(), p.log(), batch.labels, temperature=2.0).mean()
+        assert parts[name].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_one_size_is_one_teacher_and_sizes_must_add_up() -> None:
+    batch = Batch()
+    plain, _ = batch.run(batch.objective(objective="kld"))
+    assert torch.equal(batch.run(batch.objective(objective="kld", teacher_sizes=(E,)))[0], plain)
+    assert not torch.equal(batch.run(batch.objective(objective="kld", teacher_sizes=(3, 4)))[0], plain)
+    with pytest.raises(UserError, match=r"do not add up\n.*3 \+ 3 = 6\n.*D_t = 7"):
+        batch.objective(objective="kld", teacher_sizes=(3, 3))
+
+
+def test_concatenated_unit_vectors_have_the_mean_of_the_cosines_as_their_cosine() -> None:
+    parts = [(torch.randn(B, size), torch.randn(C, size)) for size in (5, 3)]
+    embeddings, centres = (torch.cat([unit(part[k]) for part in parts], 1) for k in (0, 1))
+    expected = torch.stack([cosines(*part) for part in parts]).mean(0)
+    labels = torch.arange(B) % C
+    torch.testing.assert_close(teacher_logits(embeddings, centres, labels, scale=16.0), 16 * expected)
 
 
 @pytest.mark.parametrize(("kd", "loss"), [("cosine", cosine), ("mse", mse)])

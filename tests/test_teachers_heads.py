@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distilvox.errors import UserError
-from distilvox.teachers import TeacherHead, heads
+from distilvox.teachers import TeacherHead
 from distilvox.teachers.heads import FitConfig, fit_head, training_mean
 
 NAMES = ("ann", "ben", "cai", "dov")
@@ -37,19 +37,38 @@ def test_rows_are_matched_by_name_whatever_their_order() -> None:
 
 
 @pytest.mark.parametrize("how", ["means", "fitted"])
-def test_a_partial_match_makes_the_rest_and_says_so(
-    how: heads.Making, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(heads, "WHEN_UNMATCHED", how)
+def test_a_partial_match_makes_the_rest_and_says_so(how: str) -> None:
     embeddings, labels, directions = clusters()
     own = TeacherHead(torch.stack([directions[3], directions[1]]), ("dov", "ben"))
-    found = fit_head(own, embeddings, labels, NAMES)
+    found = fit_head(own, embeddings, labels, NAMES, unmatched=how)
     made = fit_head(None, embeddings, labels, NAMES, how=how)
     torch.testing.assert_close(found.weight[[1, 3]], directions[[1, 3]])
     torch.testing.assert_close(found.weight[[0, 2]], made.weight[[0, 2]])
     assert (found.matched, made.matched) == (2, 0)
     assert "2 of 4 rows are the teacher's own" in found.how
     assert f"2 are {'class means' if how == 'means' else 'an AAM head fitted'}" in found.how
+
+
+@pytest.mark.parametrize("how", ["means", "fitted"])
+def test_a_head_of_1211_names_over_1251_speakers(how: str) -> None:
+    """VoxCeleb1: a teacher trained on its development part, a corpus that also holds the test speakers."""
+    names = [f"id1{number:04d}" for number in range(1, 1252)]
+    held_out = set(range(269, 309))  # id10270 to id10309
+    known = [label for label in range(1251) if label not in held_out]
+    directions = F.normalize(torch.randn(1251, 24), dim=-1)
+    labels = torch.arange(1251).repeat(2)
+    embeddings = directions[labels] + 0.1 * torch.randn(2502, 24)
+    order = torch.tensor(known)[torch.randperm(len(known))]
+    own = TeacherHead(3 * directions[order], tuple(names[row] for row in order))
+    config = FitConfig(epochs=2)
+    found = fit_head(own, embeddings, labels, names, unmatched=how, config=config)
+    assert (found.matched, found.own) == (1211, tuple(known))
+    torch.testing.assert_close(found.weight[known], directions[known])
+    rest = sorted(held_out)
+    assert (embeddings @ found.weight.T).argmax(1)[rest].tolist() == rest
+    assert "1,211 of 1,251 rows are the teacher's own, matched by name; 40 are " in found.how
+    with pytest.raises(UserError, match=r"no row for 40 of 1251 training speakers\n.*id10270, id10271"):
+        fit_head(own, embeddings, labels, names, how="matched")
 
 
 def test_means_are_the_normalised_sums_of_unit_vectors() -> None:
@@ -115,6 +134,8 @@ def test_bad_input_is_refused_at_the_door() -> None:
     embeddings, labels, directions = clusters()
     with pytest.raises(UserError, match=r"(?s)unknown way.*mean.*did you mean 'means'"):
         fit_head(None, embeddings, labels, NAMES, how="mean")
+    with pytest.raises(UserError, match=r"(?s)unknown way.*lacks.*did you mean 'fitted'"):
+        fit_head(None, embeddings, labels, NAMES, unmatched="fited")
     with pytest.raises(UserError, match="named twice"):
         fit_head(None, embeddings, labels, ("ann", "ben", "ann", "dov"))
     with pytest.raises(UserError, match=r"(?s)no speaker's.*0 to 3.*0 to 2"):

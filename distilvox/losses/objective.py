@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from distilvox.errors import UserError, require, unknown
 from distilvox.losses.checks import Number, check_range, precise
 from distilvox.losses.embedding import cosine, mse
+from distilvox.losses.ensemble import check_sizes, teacher_logits
 from distilvox.losses.kd import label_kd, non_target_kd, target_kd
 from distilvox.losses.margin import MARGIN_LIMIT, aam, cross_entropy
 from distilvox.models.head import SpeakerHead, cosines
@@ -113,12 +114,19 @@ class Objective(nn.Module):
         teacher_centres: the teacher's class centres [C, D_t], rows in the order of `head.names`; frozen
             and not saved with the module. Needed by label-level KD. Embedding-level KD reads only D_t
             from it and, without it, takes D_t = D.
+        teacher_sizes: where the teacher is several whose *probabilities* are averaged: the size of each
+            one's part of its embedding, adding up to D_t. None is one softmax over the whole.
     """
 
     teacher_centres: Tensor | None
 
     def __init__(
-        self, config: ObjectiveConfig, head: SpeakerHead, *, teacher_centres: Float[Tensor, "C E"] | None
+        self,
+        config: ObjectiveConfig,
+        head: SpeakerHead,
+        *,
+        teacher_centres: Float[Tensor, "C E"] | None,
+        teacher_sizes: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.config, self.head = config, head
@@ -142,6 +150,8 @@ class Objective(nn.Module):
             teacher_centres = precise(teacher_centres.detach())
         self.register_buffer("teacher_centres", teacher_centres, persistent=False)
         self.teacher_dim = dim if teacher_centres is None else teacher_centres.shape[1]
+        self.teacher_sizes = tuple(teacher_sizes)
+        check_sizes(self.teacher_sizes, self.teacher_dim)
         to_centres = by_label and config.kd_centres == "teacher"
         needed = to_centres or (by_embedding and self.teacher_dim != dim)
         self.projection = nn.Linear(dim, self.teacher_dim, bias=False) if needed else None
@@ -215,10 +225,13 @@ class Objective(nn.Module):
         if self.teacher_centres is not None and any(name in LABEL_PARTS for name in self.summands):
             own = self.config.kd_centres == "own"
             z = scores if own else cosines(projected, self.teacher_centres)
-            t = cosines(teacher, self.teacher_centres)
             student_sees, teacher_sees = SEES_MARGIN[self.config.kd_margin]
-            z = aam(z, labels, margin=margin * student_sees, scale=self.config.kd_scale)
-            t = aam(t, labels, margin=margin * teacher_sees, scale=self.config.kd_scale)
+            scale = self.config.kd_scale
+            z = aam(z, labels, margin=margin * student_sees, scale=scale)
+            t = teacher_logits(
+                teacher, self.teacher_centres, labels,
+                sizes=self.teacher_sizes, margin=margin * teacher_sees, scale=scale,
+            )  # fmt: skip
             for name in self.summands:
                 if name in LABEL_PARTS:
                     part = LABEL_PARTS[name](z, t, labels, temperature=self.config.temperature)

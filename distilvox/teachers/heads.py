@@ -21,8 +21,6 @@ from distilvox.teachers.base import TeacherHead
 
 How = Literal["auto", "matched", "means", "fitted"]
 Making = Literal["means", "fitted"]
-WHEN_UNMATCHED: Making = "means"
-"""What `auto` does for speakers that the teacher has no row for."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,7 @@ def fit_head(
     names: Sequence[str],
     *,
     how: str = "auto",
+    unmatched: str = "means",
     centre: Float[Tensor, " D"] | None = None,
     config: FitConfig | None = None,
 ) -> FittedHead:
@@ -122,7 +121,8 @@ def fit_head(
         names: C speaker names, all different.
         how: one of `How`. `matched` wants the teacher's own row for every speaker; `means` and
             `fitted` make every row from the embeddings; `auto` takes own rows where names match and
-            makes the rest by `WHEN_UNMATCHED`.
+            makes the rest by `unmatched`.
+        unmatched: one of `Making`, for `auto`.
         centre: μ [D_t] of `training_mean`, taken from embeddings and own rows alike; None leaves them.
         config: of the fit.
 
@@ -136,6 +136,8 @@ def fit_head(
     """
     if how not in get_args(How):
         raise unknown("way to make the teacher's head", how, get_args(How))
+    if unmatched not in get_args(Making):
+        raise unknown("way to make the rows that the teacher lacks", unmatched, get_args(Making))
     labels = labels.long()
     _check(teacher_head, embeddings, labels, names)
     use_own = teacher_head is not None and how in ("auto", "matched")
@@ -147,9 +149,9 @@ def fit_head(
             not missing,
             f"the teacher has no row for {len(missing)} of {len(names)} training speakers",
             got=", ".join(names[label] for label in missing[:5]),
-            remedy="--teacher-head auto makes the missing rows from embeddings",
+            remedy="--targets.head auto makes the missing rows from embeddings",
         )
-    making = how if how in ("means", "fitted") else WHEN_UNMATCHED
+    making = how if how in ("means", "fitted") else unmatched
     weight = torch.zeros(len(names), embeddings.shape[1], device=embeddings.device)
     if missing:
         counts = torch.bincount(labels, minlength=len(names)).tolist()
@@ -176,8 +178,8 @@ def fit_head(
 
 def _sentence(matched: int, classes: int, making: str, is_centred: bool) -> str:
     made = "class means of its embeddings" if making == "means" else "an AAM head fitted on its embeddings"
-    parts = [f"{matched} of {classes} rows are the teacher's own, matched by name"] if matched else []
-    parts += [f"{classes - matched} are {made}"] if matched < classes else []
+    parts = [f"{matched:,} of {classes:,} rows are the teacher's own, matched by name"] if matched else []
+    parts += [f"{classes - matched:,} are {made}"] if matched < classes else []
     return "teacher head: " + "; ".join(parts) + ("; centred by the training mean" if is_centred else "")
 
 

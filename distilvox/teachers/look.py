@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from distilvox.losses.ensemble import teacher_logits
+
 CHANCE_EER = 0.45
 GOOD_EER = 0.35
 BLOCK = 2048
@@ -35,6 +37,7 @@ def look(
     sources: Int[Tensor, " U"],
     rows: Int[Tensor, " n"],
     scale: float,
+    sizes: Sequence[int] = (),
 ) -> Seen:
     """Looks at the views `rows`, by blocks, so that nothing of size U · C is held.
 
@@ -45,6 +48,7 @@ def look(
         sources: which utterance each row is a view of.
         rows: which views to look at.
         scale: of the logits.
+        sizes: of the parts of an ensemble whose probabilities are averaged.
     """
     _, group = torch.unique(torch.stack([labels, sources.long()]), dim=1, return_inverse=True)
     groups = int(group.max()) + 1
@@ -57,7 +61,7 @@ def look(
     for block in rows.split(BLOCK):
         unit, label, mates = units[block], labels[block], group[block]
         column = label[:, None]
-        logits = scale * unit @ weight.T
+        logits = teacher_logits(unit, weight, label, sizes=sizes, scale=scale)
         log_q = logits.scatter(1, column, -torch.inf).log_softmax(1)
         others = F.normalize(sums[label] - group_sums[mates], dim=-1)
         to_means = (unit @ means.T).scatter_(1, column, (unit * others).sum(1, keepdim=True))

@@ -40,6 +40,7 @@ class Preflight:
         dev_eer, dev_eer_centred: on the dev trials, raw and with the training mean removed.
         trial_list: the name of these trials.
         verdicts: reasons not to train; empty if all is well.
+        members: what was found of each teacher of an ensemble.
     """
 
     teacher: str
@@ -57,6 +58,12 @@ class Preflight:
     dev_eer_centred: float | None
     trial_list: str | None
     verdicts: tuple[str, ...]
+    members: tuple[Preflight, ...] = ()
+
+    def with_members(self, members: Sequence[Preflight]) -> Preflight:
+        """Of an ensemble: what is wrong with one of its teachers is wrong with it."""
+        theirs = [f"{one.teacher}: {verdict}" for one in members for verdict in one.verdicts]
+        return dataclasses.replace(self, members=tuple(members), verdicts=(*self.verdicts, *theirs))
 
     @property
     def ok(self) -> bool:
@@ -69,8 +76,9 @@ class Preflight:
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, under its name here."""
-        derived = {"ok": self.ok, "effective_non_targets": self.effective_non_targets}
-        return {**dataclasses.asdict(self), **derived, "verdicts": list(self.verdicts)}
+        plain = {**vars(self), "ok": self.ok, "effective_non_targets": self.effective_non_targets}
+        members = [member.to_json() for member in self.members]
+        return {**plain, "verdicts": list(self.verdicts), "members": members}
 
     def render(self) -> Table:
         """A table for people."""
@@ -110,6 +118,7 @@ def preflight(
     dev_eer: float | None = None,
     dev_eer_centred: float | None = None,
     trial_list: str | None = None,
+    sizes: Sequence[int] = (),
 ) -> Preflight:
     """Looks at a teacher over the training speakers.
 
@@ -125,6 +134,7 @@ def preflight(
         centre: μ that the head was made with, if any.
         dev_eer, dev_eer_centred: the teacher's own, as fractions, if trials were given.
         trial_list: the name of these trials.
+        sizes: of the parts of an ensemble whose probabilities are averaged.
     """
     classes = head.weight.shape[0]
     require(scale > 0, "the scale of the teacher's logits is too small", got=scale, allowed="> 0")
@@ -134,7 +144,7 @@ def preflight(
     sources = torch.arange(len(labels)) if utterances is None else utterances
     count = min(len(embeddings), MOST_EXAMPLES)
     rows = torch.linspace(0, len(embeddings) - 1, count, dtype=torch.float64).round().long()
-    seen = look(head.weight, centred(embeddings, centre), labels.long(), sources, rows, scale)
+    seen = look(head.weight, centred(embeddings, centre), labels.long(), sources, rows, scale, sizes)
     is_own = torch.zeros(classes, dtype=torch.bool)
     is_own[list(head.own)] = True
     own = is_own[seen.label]

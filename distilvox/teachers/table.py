@@ -1,4 +1,4 @@
-"""The one table of teacher URIs: `scheme:rest` → a loaded, frozen teacher."""
+"""The one table of teacher URIs: `scheme:rest` → a loaded, frozen teacher; several, by commas, → one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from distilvox.errors import UserError, unknown
+from distilvox.errors import UserError, require, unknown
 from distilvox.teachers import ge2e, run
 from distilvox.teachers.base import Teacher, freeze
+from distilvox.teachers.ensemble import Ensemble
 
 SCHEMES: dict[str, Callable[[str], Teacher]] = {
     "ge2e": ge2e.load,  # ge2e: (installed resemblyzer) or ge2e:FILE (its .pt or its wheel)
@@ -17,15 +18,31 @@ SCHEMES: dict[str, Callable[[str], Teacher]] = {
 
 
 def load(uri: str, *, device: torch.device | str = "cpu") -> Teacher:
-    """Loads a teacher: frozen, in evaluation mode, on `device`.
+    """Loads a teacher, or an ensemble of several: frozen, in evaluation mode, on `device`.
 
     Args:
-        uri: `scheme:rest`, for instance `ge2e:` or `run:runs/teacher`.
+        uri: `scheme:rest`, for instance `ge2e:` or `run:runs/teacher`; several, separated by commas.
         device: where it runs.
 
     Errors:
-        UserError if the scheme is unknown or missing, or if what it names cannot be loaded.
+        UserError if a scheme is unknown or missing (a comma in a path is one reason), or if what it names
+        cannot be loaded.
     """
+    parts = [part.strip() for part in uri.split(",")]
+    if len(parts) == 1:
+        return _load_one(uri, device)
+    for part in parts:
+        require(
+            part.partition(":")[0] in SCHEMES and ":" in part,
+            "commas separate the teachers of an ensemble, and one of them is none",
+            got=repr(part),
+            allowed=", ".join(f"{name}:…" for name in SCHEMES),
+            remedy="a path with a comma in it cannot be given: rename it, or link to it",
+        )
+    return freeze(Ensemble([_load_one(part, device) for part in parts]), device)
+
+
+def _load_one(uri: str, device: torch.device | str) -> Teacher:
     scheme, colon, rest = uri.partition(":")
     if not colon:
         known = ", ".join(f"{name}:…" for name in SCHEMES)

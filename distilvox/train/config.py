@@ -41,7 +41,10 @@ class TargetConfig:
             centres are fitted on it.
         centre: remove the mean of the teacher's training embeddings before every cosine: `yes`, `no`, or `auto`,
             which does so for a teacher that brings no class centres of its own (its space was not trained for them).
-        head: the class centres: `auto` (the teacher's own, matched by name, else means), `matched`, `fitted`, `means`.
+        head: the class centres: `auto` (the teacher's own, matched by name; the rest by `unmatched`), `matched` (all
+            of them the teacher's own), `fitted`, `means`.
+        unmatched: how `auto` makes the centres of speakers that the teacher has no row for.
+        ensemble: what an ensemble `A,B` averages: the scaled cosines (`logits`), or each teacher's `probabilities`.
     """
 
     sees: Literal["view", "utterance"] = "utterance"
@@ -49,10 +52,12 @@ class TargetConfig:
     live: bool = False
     centre: Literal["auto", "yes", "no"] = "auto"
     head: Literal["auto", "matched", "fitted", "means"] = "auto"
+    unmatched: Literal["means", "fitted"] = "means"
+    ensemble: Literal["logits", "probabilities"] = "logits"
 
     def __post_init__(self) -> None:
         require(self.views >= 1, "the cache needs at least one view", got=self.views, allowed="1 or more")
-        _check_names(self, "sees", "head")
+        _check_names(self, "sees", "centre", "head", "unmatched", "ensemble")
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,10 @@ def _fit(
         for warning in refuse(targets.preflight, force):
             say(f"teacher: {warning}")
     torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
-    objective = Objective(config.objective, head, teacher_centres=targets.head.weight if targets else None)
+    objective = Objective(
+        config.objective, head,
+        teacher_centres=targets.head.weight if targets else None, teacher_sizes=targets.sizes if targets else (),
+    )  # fmt: skip
     module = Distiller(student, objective).to(device).train()
     model = module if world.size == 1 else DistributedDataParallel(module)
 

@@ -1,33 +1,43 @@
 """What the teacher gives a training step: its embedding of each utterance, and its class centres.
 
 The embeddings come from the cache, or from the teacher itself on every step (`live`), the reference that the
-cache is tested against.
+cache is tested against. An ensemble is prepared member by member, then put side by side.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from distilvox.console import progress
 from distilvox.corpus.store import Corpus
 from distilvox.errors import require
 from distilvox.evaluation.judge import Judge
 from distilvox.teachers.base import Teacher
-from distilvox.teachers.cache import TeacherCache
-from distilvox.teachers.heads import FittedHead, centred, fit_head, training_mean
+from distilvox.teachers.ensemble import members_of, side_by_side
+from distilvox.teachers.heads import FittedHead, centred
 from distilvox.teachers.live import LiveTeacher
 from distilvox.teachers.preflight import Preflight, preflight
-from distilvox.train.config import TargetConfig, to_json
+from distilvox.teachers.subset import Subset
+from distilvox.train.config import TargetConfig
 from distilvox.train.distributed import World
+from distilvox.train.members import (
+    Member,
+    cache_name,
+    default_cache,
+    open_cache,
+    prepare_member,
+    trials_cache,
+)  # fmt: skip
 from distilvox.views.bank import Bank
 from distilvox.views.batches import Views
 from distilvox.views.draws import ViewConfig, check_same_speakers, draw, view_labels, view_speakers
+
+__all__ = ["Targets", "cache_name", "default_cache", "prepare_targets", "view_of_epoch"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,13 @@ class Targets:
         embed: (views, number of the view) → the teacher's embeddings [B, D_t], centred if so configured.
         head: class centres over the training speakers.
         preflight: how good the teacher is on this data.
+        sizes: the parts of D_t whose probabilities are averaged (`Objective`); none but for such an ensemble.
     """
 
     embed: Callable[[Views, int], Tensor]
     head: FittedHead
     preflight: Preflight
+    sizes: tuple[int, ...] = ()
 
 
 def view_of_epoch(targets: TargetConfig | None, epoch: int) -> int:
@@ -50,22 +62,6 @@ def view_of_epoch(targets: TargetConfig | None, epoch: int) -> int:
     if targets is None or targets.live or targets.sees == "utterance":
         return epoch
     return epoch % targets.views
-
-
-def default_cache(
-    corpus: Corpus, teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank
-) -> Path:
-    """Where a cache lies unless the user says otherwise: beside the corpus, a folder a teacher and setting."""
-    return corpus.path.with_name(corpus.path.name + ".cache") / cache_name(teacher, config, views, bank)
-
-
-def cache_name(teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank) -> str:
-    """A folder's name that differs wherever the embeddings do: two settings never claim one cache."""
-    name = f"{teacher.id}-{config.sees}"
-    if config.sees == "view":
-        settings = hashlib.sha256(f"{to_json(views)} {bank.id}".encode()).hexdigest()[:8]
-        name += f"{config.views}-{views.seconds:g}s-seed{views.seed}-{settings}"
-    return name
 
 
 def prepare_targets(
@@ -84,9 +80,9 @@ def prepare_targets(
     """Embeds the corpus with the teacher, fits its head over the training speakers, and looks at both.
 
     Args:
-        teacher: on `device`.
+        teacher: on `device`; of an ensemble, each member has its own cache, centre and head.
         scale: of the cosines, for the teacher's probabilities in the pre-flight.
-        cache: a folder; `default_cache` if None.
+        cache: a folder (of an ensemble: one in which each member has its own); `default_cache` if None.
         judge: dev trials for the teacher's own EER, if any.
         world: the processes that share the building of the cache.
 
@@ -95,53 +91,76 @@ def prepare_targets(
             never hears one); a stale cache.
     """
     whole = config.sees == "utterance"
-    if teacher.views is not None and views.speeds != (1.0,):
-        check_same_speakers(views, teacher.views)
     require(
         not (whole and views.speed_is_new_speaker and len(views.speeds) > 1),
         "a teacher that sees the whole clean utterance cannot know the speakers that a speed change makes",
         got="targets.sees = utterance with views.speed_is_new_speaker",
         remedy="use --targets.sees view, or keep the speaker under speed change",
     )
+    teachers = members_of(teacher)
+    for one in teachers:
+        if one.views is not None and views.speeds != (1.0,):
+            check_same_speakers(views, one.views)
     count = 1 if whole else config.views
-    with progress(enabled=world.is_main) as bar:
-        task = bar.add_task(f"teacher {teacher.uri} embeds", total=len(corpus) * count, note="")
-        held = TeacherCache.open_or_build(
-            cache or default_cache(corpus, teacher, config, views, bank),
-            teacher,
-            corpus,
-            view_config=views,
-            bank=bank,
-            views=count,
-            sees=config.sees,
-            device=device,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-            rank=world.rank,
-            world_size=world.size,
-            barrier=world.barrier,
-        )
-    embeddings = torch.cat([held.all(view) for view in range(count)])
     labels = torch.cat([_labels(corpus, views, view, bank) for view in range(count)])
     names = view_speakers(views, corpus.speakers)
-    own = teacher.head()
-    wanted = config.centre == "yes" or (config.centre == "auto" and own is None)
-    centre = training_mean(embeddings) if wanted else None
-    head = fit_head(own, embeddings, labels, names, how=config.head, centre=centre)
+    members, devs = [], []
+    for one in teachers:
+        live = LiveTeacher(one, corpus, views, bank, config.sees, device)
+        folder = cache or default_cache(corpus, one, config, views, bank)
+        if cache is not None and len(teachers) > 1:
+            folder = cache / cache_name(one, config, views, bank)
+        members.append(prepare_member(live, labels, names, config, folder, world))
+        if judge is not None:
+            speech = Subset(judge.corpus, judge.rows)
+            beside = trials_cache(one, speech, folder.parent if cache is None else cache)
+            shown = replace(live, corpus=speech, sees="utterance")
+            devs.append(open_cache(shown, 1, beside, world).all())
+    head = join_heads(members)
 
-    def cached(batch: Views, view: int) -> Tensor:
-        return centred(held.get(0 if whole else view, batch.utterances), centre).to(device)
+    def embed(batch: Views, view: int) -> Tensor:
+        return side_by_side([member.embed(batch, view) for member in members]).to(device)
 
-    live_teacher = LiveTeacher(teacher, corpus, views, bank, config.sees, device)
+    averaged = len(members) > 1 and config.ensemble == "probabilities"
+    sizes = tuple(member.teacher.embedding_dim for member in members) if averaged else ()
+    sources = torch.arange(len(corpus)).repeat(count)
 
-    def live(batch: Views, view: int) -> Tensor:
-        seen = live_teacher.embed(view, batch.utterances) if whole else teacher.embed(batch.waves).cpu()
-        return centred(seen, centre).to(device)
+    def look(uri: str, some: Sequence[Member], devs: Sequence[Tensor], head: FittedHead) -> Preflight:
+        raw = at_mean = None
+        if judge is not None:
+            raw = judge.eer(_joined(devs))
+            means = [centred(dev, member.mean) for dev, member in zip(devs, some, strict=True)]
+            at_mean = judge.eer(_joined(means))
+        return preflight(
+            uri, head, side_by_side([member.units() for member in some]), labels, names,
+            scale=scale, utterances=sources, sizes=sizes if len(some) > 1 else (),
+            dev_eer=raw, dev_eer_centred=at_mean, trial_list=judge.trials.name if judge else None,
+        )  # fmt: skip
 
-    return Targets(
-        embed=live if config.live else cached,
-        head=head,
-        preflight=_look(teacher, head, embeddings, labels, names, count, scale, centre, judge, device),
+    found = look(teacher.uri, members, devs, head)
+    if len(members) > 1:
+        each = [
+            look(member.teacher.uri, [member], devs[k : k + 1], member.head)
+            for k, member in enumerate(members)
+        ]
+        found = found.with_members(each)
+    return Targets(embed=embed, head=head, preflight=found, sizes=sizes)
+
+
+def join_heads(members: Sequence[Member]) -> FittedHead:
+    """The members' class centres side by side; a row is the teachers' own where it is every member's own."""
+    if len(members) == 1:
+        return members[0].head
+    own = set.intersection(*(set(member.head.own) for member in members))
+    how = " + ".join(
+        f"{member.teacher.uri} {member.head.how.removeprefix('teacher head: ')}" for member in members
     )
+    weight = side_by_side([member.head.weight for member in members])
+    return FittedHead(weight, f"teacher head: {how}", len(own), tuple(sorted(own)))
+
+
+def _joined(parts: Sequence[Tensor]) -> np.ndarray:
+    return (parts[0] if len(parts) == 1 else side_by_side(parts)).numpy()
 
 
 def _labels(corpus: Corpus, config: ViewConfig, view: int, bank: Bank) -> Tensor:
@@ -151,35 +170,3 @@ def _labels(corpus: Corpus, config: ViewConfig, view: int, bank: Bank) -> Tensor
         noises=len(bank.noises), rooms=len(bank.rooms), sample_rate=corpus.sample_rate,
     )  # fmt: skip
     return torch.tensor(view_labels(config, corpus.labels, draws, speakers=len(corpus.speakers)))
-
-
-def _look(
-    teacher: Teacher,
-    head: FittedHead,
-    embeddings: Tensor,
-    labels: Tensor,
-    names: list[str],
-    views: int,
-    scale: float,
-    centre: Tensor | None,
-    judge: Judge | None,
-    device: torch.device,
-) -> Preflight:
-    raw = at_mean = None
-    if judge is not None:
-        dev = judge.embed(teacher.embed, device=device)
-        raw = judge.eer(dev)
-        at_mean = judge.eer(centred(torch.from_numpy(dev), training_mean(embeddings)).numpy())
-    return preflight(
-        teacher.uri,
-        head,
-        embeddings,
-        labels,
-        names,
-        scale=scale,
-        utterances=torch.arange(len(labels) // views).repeat(views),
-        centre=centre,
-        dev_eer=raw,
-        dev_eer_centred=at_mean,
-        trial_list=judge.trials.name if judge else None,
-    )

@@ -1,0 +1,131 @@
+"""One teacher made ready: its cached embeddings of the corpus, its centre, its class centres."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distilvox.console import progress
+from distilvox.corpus.store import Corpus
+from distilvox.teachers.base import Teacher
+from distilvox.teachers.cache import TeacherCache
+from distilvox.teachers.heads import FittedHead, centred, fit_head, training_mean
+from distilvox.teachers.live import LiveTeacher, Speech
+from distilvox.train.config import TargetConfig, to_json
+from distilvox.train.distributed import World
+from distilvox.views.bank import Bank
+from distilvox.views.batches import Views
+from distilvox.views.draws import ViewConfig
+
+
+@dataclass(frozen=True)
+class Member:
+    """A teacher, alone or one of an ensemble.
+
+    Attributes:
+        live: what it is and what it is shown.
+        cache: its embeddings of the training corpus.
+        uses_cache: whether `embed` reads the cache or runs the teacher.
+        mean: of its unit training embeddings [D_k].
+        centre: the same where it is taken away before every cosine, else None.
+        head: its class centres.
+    """
+
+    live: LiveTeacher
+    cache: TeacherCache
+    uses_cache: bool
+    mean: Tensor
+    centre: Tensor | None
+    head: FittedHead
+
+    @property
+    def teacher(self) -> Teacher:
+        return self.live.teacher
+
+    def units(self) -> Tensor:
+        """All views of all utterances, of length 1, centred if so configured: [V · U, D_k]."""
+        return centred(_all(self.cache), self.centre)
+
+    def embed(self, batch: Views, view: int) -> Tensor:
+        """The embeddings [B, D_k] of a batch in view `view`, of length 1, centred if so configured."""
+        if self.live.sees == "utterance":
+            view = 0
+        if self.uses_cache:
+            seen = self.cache.get(view, batch.utterances)
+        elif self.live.sees == "utterance":
+            seen = self.live.embed(view, batch.utterances)
+        else:
+            seen = self.teacher.embed(batch.waves).cpu()
+        return centred(seen, self.centre)
+
+
+def prepare_member(
+    live: LiveTeacher, labels: Tensor, names: list[str], config: TargetConfig, folder: Path, world: World
+) -> Member:
+    """Fills the cache in `folder` and fits the class centres.
+
+    Args:
+        labels: [V · U] of every view of every utterance.
+        names: C, in the order of the labels.
+    """
+    views = 1 if live.sees == "utterance" else config.views
+    held = open_cache(live, views, folder, world)
+    embeddings = _all(held)
+    own = live.teacher.head()
+    mean = training_mean(embeddings)
+    wanted = config.centre == "yes" or (config.centre == "auto" and own is None)
+    centre = mean if wanted else None
+    head = fit_head(
+        own, embeddings, labels, names, how=config.head, unmatched=config.unmatched, centre=centre
+    )
+    return Member(live, held, not config.live, mean, centre, head)
+
+
+def open_cache(live: LiveTeacher, views: int, folder: Path, world: World) -> TeacherCache:
+    """The cache of what `live` shows, built where it is missing, with a bar."""
+    with progress(enabled=world.is_main) as bar:
+        total = len(live.corpus) * views
+        task = bar.add_task(f"teacher {live.teacher.uri} embeds", total=total, note="")
+        return TeacherCache.open_or_build(
+            folder,
+            live.teacher,
+            live.corpus,
+            view_config=live.view_config,
+            bank=live.bank,
+            views=views,
+            sees=live.sees,
+            device=live.device,
+            progress=lambda done, all_of_them: bar.update(task, completed=done, total=all_of_them),
+            rank=world.rank,
+            world_size=world.size,
+            barrier=world.barrier,
+        )
+
+
+def trials_cache(teacher: Teacher, speech: Speech, folder: Path) -> Path:
+    """Where the teacher's embeddings of the trials' utterances lie: whole and clean, whatever it trains on."""
+    return folder / f"{teacher.id}-trials-{speech.id[:8]}"
+
+
+def default_cache(
+    corpus: Corpus, teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank
+) -> Path:
+    """Where a cache lies unless the user says otherwise: beside the corpus, a folder a teacher and setting."""
+    return corpus.path.with_name(corpus.path.name + ".cache") / cache_name(teacher, config, views, bank)
+
+
+def cache_name(teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank) -> str:
+    """A folder's name that differs wherever the embeddings do: two settings never claim one cache."""
+    name = f"{teacher.id}-{config.sees}"
+    if config.sees == "view":
+        settings = hashlib.sha256(f"{to_json(views)} {bank.id}".encode()).hexdigest()[:8]
+        name += f"{config.views}-{views.seconds:g}s-seed{views.seed}-{settings}"
+    return name
+
+
+def _all(held: TeacherCache) -> Tensor:
+    return torch.cat([held.all(view) for view in range(held.views)])
