@@ -7,6 +7,7 @@ from typing import Any
 
 from distilvox.errors import require, unknown
 from distilvox.models.backbone import BackboneConfig
+from distilvox.models.dstdnn import DSTDNNConfig
 from distilvox.models.resnet import ResNetConfig
 from distilvox.models.student import Student
 from distilvox.models.xvector import XVectorConfig
@@ -19,6 +20,7 @@ MODELS: dict[str, BackboneConfig] = {
     "resnet152": ResNetConfig(blocks=(3, 8, 36, 3), bottleneck=True),
     "resnet293": ResNetConfig(blocks=(10, 20, 64, 3), bottleneck=True),
     "resnet-s": ResNetConfig(blocks=(1, 1, 1, 1), channels=16, embedding_dim=128),
+    "dstdnn-s": DSTDNNConfig(),
 }
 """Name → configuration; the configuration's class says which architecture."""
 
