@@ -10,6 +10,7 @@ from distilvox.errors import UserError
 from distilvox.evaluation.confidence import bootstrap_eer
 from distilvox.evaluation.evaluate import agreement, evaluate
 from distilvox.evaluation.metrics import eer, eer_threshold, min_dcf
+from distilvox.evaluation.norm import as_norm, cohort_statistics
 from distilvox.evaluation.score import cosine_scores
 
 
@@ -62,6 +63,19 @@ def test_centre_is_used_and_said(case: tuple[np.ndarray, List, np.ndarray]) -> N
     raw = evaluate(embeddings, trials, speakers, replicates=10)
     np.testing.assert_allclose(result.scores, raw.scores, atol=1e-5)
     assert result.to_json()["scores"] == "cosine, training mean removed"
+
+
+def test_a_cohort_normalises_the_scores_and_is_said(
+    case: tuple[np.ndarray, List, np.ndarray], rng: np.random.Generator
+) -> None:
+    embeddings, trials, speakers = case
+    cohort = rng.standard_normal((20, 8)).astype(np.float32)
+    found = evaluate(embeddings, trials, speakers, cohort=cohort, top=5, replicates=10)
+    raw = cosine_scores(embeddings, trials.enrol, trials.test)
+    statistics = cohort_statistics(embeddings, cohort, top=5)
+    np.testing.assert_array_equal(found.scores, as_norm(raw, trials.enrol, trials.test, *statistics))
+    assert found.scoring == "raw cosine, AS-norm with the nearest 5 of 20 cohort speakers"
+    assert found.eer == eer(found.scores, trials.labels)
 
 
 def test_a_mislabelled_list_is_refused(case: tuple[np.ndarray, List, np.ndarray]) -> None:

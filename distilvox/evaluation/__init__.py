@@ -2,6 +2,7 @@
 
 embed       whole utterances to embeddings, in batches of one length
 score       embeddings to trial scores
+norm        scores against a cohort (AS-norm)
 metrics     DET curve, equal error rate, minimum detection cost
 confidence  intervals over speakers and training seeds
 calibrate   thresholds for a false-accept rate, likelihood ratios

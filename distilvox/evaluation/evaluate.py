@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from distilvox.errors import UserError, require
 from distilvox.evaluation.confidence import bootstrap_eer
 from distilvox.evaluation.metrics import curve_eer, curve_min_dcf, det_curve
+from distilvox.evaluation.norm import TOP, as_norm, cohort_statistics
 from distilvox.evaluation.score import cosine_scores
 
 PRIORS = (0.01, 0.05)
@@ -94,6 +95,8 @@ def evaluate(
     speakers: Sequence[object] | np.ndarray,
     *,
     centre: Float[np.ndarray, " E"] | None = None,
+    cohort: Float[np.ndarray, "K F"] | None = None,
+    top: int = TOP,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -104,6 +107,8 @@ def evaluate(
         trials: `enrol` and `test` [n] are rows of `embeddings`; `labels` [n] are True for targets.
         speakers: [U] name or number of the speaker of each row.
         centre: [D] mean of *training* embeddings to take off first; None scores the raw cosine.
+        cohort: [K, D], one embedding a speaker of *training*: scores are then normalised (AS-norm) with the
+            `top` nearest of them.
         replicates, seed: of the bootstrap over speakers (`confidence.bootstrap_eer`).
 
     Raises:
@@ -126,6 +131,11 @@ def evaluate(
             remedy="look at this utterance's audio, or at the model",
         )
     scores = cosine_scores(embeddings, trials.enrol, trials.test, centre=centre)
+    scoring = RAW if centre is None else CENTRED
+    if cohort is not None:
+        statistics = cohort_statistics(embeddings, cohort, top=top, centre=centre)
+        scores = as_norm(scores, trials.enrol, trials.test, *statistics)
+        scoring += f", AS-norm with the nearest {top} of {len(cohort)} cohort speakers"
     curve = det_curve(scores, trials.labels)
     rate, threshold = curve_eer(curve)
     enrol_speaker, test_speaker = who[trials.enrol], who[trials.test]
@@ -134,7 +144,7 @@ def evaluate(
         trials=len(scores),
         target_trials=int(np.asarray(trials.labels).astype(bool).sum()),
         speakers=len(np.unique(np.concatenate([enrol_speaker, test_speaker]))),
-        scoring=RAW if centre is None else CENTRED,
+        scoring=scoring,
         eer=rate,
         eer_ci=bootstrap_eer(
             scores, trials.labels, enrol_speaker, test_speaker, replicates=replicates, seed=seed
