@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from distilvox.models.campplus import CAMPPlus, CAMPPlusConfig
+from distilvox.models.ecapa import ECAPA, ECAPAConfig
 from distilvox.models.resnet import ResNet, ResNetConfig
 from distilvox.models.xvector import XVector, XVectorConfig
 from tests.reference.fill import features, fill
@@ -18,6 +19,7 @@ ARCHITECTURES = {
     "wespeaker_xvec": lambda: XVector(XVectorConfig()),
     "wespeaker_resnet34": lambda: ResNet(ResNetConfig()),
     "wespeaker_campplus": lambda: CAMPPlus(CAMPPlusConfig()),
+    "wespeaker_ecapa_tdnn_glob_c512": lambda: ECAPA(ECAPAConfig()),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from distilvox.errors import require, unknown
 from distilvox.models.backbone import BackboneConfig
 from distilvox.models.dstdnn import DSTDNNConfig
+from distilvox.models.ecapa import ECAPAConfig
 from distilvox.models.resnet import ResNetConfig
 from distilvox.models.student import Student
 from distilvox.models.xvector import XVectorConfig
@@ -21,6 +22,8 @@ MODELS: dict[str, BackboneConfig] = {
     "resnet293": ResNetConfig(blocks=(10, 20, 64, 3), bottleneck=True),
     "resnet-s": ResNetConfig(blocks=(1, 1, 1, 1), channels=16, embedding_dim=128),
     "dstdnn-s": DSTDNNConfig(),
+    "ecapa512": ECAPAConfig(),
+    "ecapa-s": ECAPAConfig(channels=128, scale=4, pooled=256, bottleneck=32, embedding_dim=128),
 }
 """Name → configuration; the configuration's class says which architecture."""
 
