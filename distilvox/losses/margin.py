@@ -41,10 +41,14 @@ def aam(
     check_range("margin", margin, 0, MARGIN_LIMIT, low_allowed=True)
     check_range("scale", scale, 0, math.inf)
     cosines, target = precise(cosines), labels.long()[:, None]
-    cosine = cosines.gather(1, target)
+    return scale * cosines.scatter(1, target, add_margin(cosines.gather(1, target), margin))
+
+
+def add_margin(cosine: Float[Tensor, "*shape"], margin: Number) -> Float[Tensor, "*shape"]:
+    """What becomes of a target's cosine, without the scale; see `aam`."""
     added = cosine * math.cos(margin) - _sine(cosine) * math.sin(margin)
     fallback = cosine - (1 - math.cos(margin))
-    return scale * cosines.scatter(1, target, torch.where(cosine > -math.cos(margin), added, fallback))
+    return torch.where(cosine > -math.cos(margin), added, fallback)
 
 
 def cross_entropy(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -53,7 +57,7 @@ def cross_entropy(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Fl
     return F.cross_entropy(precise(logits), labels.long(), reduction="none")
 
 
-def _sine(cosine: Float[Tensor, "B 1"]) -> Float[Tensor, "B 1"]:
+def _sine(cosine: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """sin θ ≥ 0 from cos θ. (1 − c)(1 + c) loses no digits near ±1, where 1 − c² would.
 
     The inner `where` keeps the root's infinite slope out of the backward pass: 0 · inf is NaN.
