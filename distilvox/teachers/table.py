@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 
 from distilvox.errors import UserError, require, unknown
-from distilvox.teachers import ge2e, run
+from distilvox.teachers import ge2e, run, speechbrain
 from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.ensemble import Ensemble
 
 SCHEMES: dict[str, Callable[[str], Teacher]] = {
     "ge2e": ge2e.load,  # ge2e: (installed resemblyzer) or ge2e:FILE (its .pt or its wheel)
     "run": run.load,  # run:FOLDER, a model trained by distilvox
+    "speechbrain": speechbrain.load,  # speechbrain:FOLDER, an ECAPA-TDNN as SpeechBrain publishes it
 }
 
 
