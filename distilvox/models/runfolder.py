@@ -20,13 +20,14 @@ from distilvox.models.table import build
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 VERSION = 1
-REMEDY = "give a folder written by `distilvox train` or `distilvox distil`"
+REMEDY = "give a folder written by `distilvox train`, `distilvox distil` or `distilvox import`"
 
 
 class LoadedRun(NamedTuple):
     """A trained model: the student (evaluation mode), the run's configuration, the class centres.
 
-    `head` is [C, D] float32 and `names` its C speakers in row order.
+    `head` is [C, D] float32 and `names` its C speakers in row order. An imported model may have no centres
+    (C = 0), or centres whose speakers nobody names: then `names` is empty.
     """
 
     student: Student
@@ -58,10 +59,12 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         got=model,
         allowed='"model": {"name": …, "config": {…}}',
     )
+    if "speakers" in config and speakers is None:  # imported from a file without names
+        return config
     require(
         isinstance(speakers, list) and bool(speakers) and all(isinstance(name, str) for name in speakers),
         f"{path} does not list the training speakers",
-        allowed='"speakers": [names in the order of the head\'s rows]',
+        allowed='"speakers": [names in the order of the head\'s rows], or null where nobody knows them',
     )
     require(len(set(speakers)) == len(speakers), f"{path} lists a speaker twice")
     return config
@@ -87,6 +90,11 @@ def save_model(folder: Path, *, student: Student, head: SpeakerHead, projection:
     tensors["head.weight"] = head.weight
     if projection is not None:
         tensors["projection.weight"] = projection.weight
+    save_tensors(folder, tensors)
+
+
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes `model.safetensors` with these tensors, under the names that `save_model` lists."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_bytes(folder / WEIGHTS, save(plain))  # in memory first: a full disk is then the system's error
 
@@ -132,6 +140,7 @@ def load_student(folder: Path | str, device: torch.device | str = "cpu") -> Load
 
     Returns:
         student in evaluation mode, config, head [C, D] float32, speaker names; a tuple of four.
+        C = 0 and no names where the model came without centres, no names where it came without names.
 
     Errors:
         UserError if the folder is none of ours, damaged, or its tensors do not fit its configuration.
@@ -140,10 +149,12 @@ def load_student(folder: Path | str, device: torch.device | str = "cpu") -> Load
     config = read_config(folder)
     found = read_weights(folder)
     student = build(config["model"]["name"], **config["model"]["config"])
-    names = tuple(config["speakers"])
+    names = tuple(config["speakers"] or ())
     wanted = {f"student.{name}": value for name, value in student.state_dict().items()}
-    wanted["head.weight"] = torch.empty(len(names), student.embedding_dim)
+    if names or "head.weight" in found:
+        rows = len(names) or found["head.weight"].shape[:1].numel()
+        wanted["head.weight"] = torch.empty(rows, student.embedding_dim)
     fitting = match_tensors(found, wanted, where=folder / WEIGHTS, optional=("projection.weight",))
-    head = fitting.pop("head.weight").float().to(device)
+    head = fitting.pop("head.weight", torch.empty(0, student.embedding_dim)).float().to(device)
     student.load_state_dict({name.removeprefix("student."): value for name, value in fitting.items()})
     return LoadedRun(student.to(device).eval(), config, head, names)

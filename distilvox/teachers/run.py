@@ -16,7 +16,7 @@ from distilvox.views.draws import ViewConfig
 
 
 class RunTeacher(Teacher):
-    """A trained student as a teacher, with its class centres and their speakers' names."""
+    """A trained student as a teacher, with its class centres and their speakers' names, where it has them."""
 
     def __init__(
         self,
@@ -42,8 +42,12 @@ class RunTeacher(Teacher):
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         return self.student(waves)
 
-    def head(self) -> TeacherHead:
-        return TeacherHead(self.get_buffer("centres"), self.names)
+    def head(self) -> TeacherHead | None:
+        return TeacherHead(self.get_buffer("centres"), self.names) if self.names else None
+
+    def unnamed_head(self) -> Float[Tensor, "C D"] | None:
+        centres = self.get_buffer("centres")
+        return centres if len(centres) and not self.names else None
 
 
 def load(rest: str) -> Teacher:

