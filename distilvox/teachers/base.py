@@ -65,7 +65,15 @@ class Teacher(nn.Module, ABC):
 
     @abstractmethod
     def head(self) -> TeacherHead | None:
-        """The teacher's own class centres, or None where it has none."""
+        """The teacher's own class centres, or None where it has none with names."""
+
+    def unnamed_head(self) -> Float[Tensor, "C D"] | None:
+        """Class centres whose speakers nobody names, or None.
+
+        They can serve a corpus of exactly C_t speakers, taken in sorted order; whether that is the right
+        order only the data can tell (pre-flight).
+        """
+        return None
 
     def embed(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         """Embeds without a graph: float32 out, whatever the teacher computes in.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +19,18 @@ def fill(model: nn.Module) -> None:
         wave = np.sin(0.37 * np.arange(old.numel(), dtype=np.float64) + 1.3 * k)
         state[name] = torch.from_numpy(rule(name.split(".")[-1], tuple(old.shape), wave)).float()
     model.load_state_dict(state, strict=True)
+
+
+def fill_state(entries: Iterable[Sequence]) -> dict[str, Tensor]:
+    """Tensors by the rule for [name, shape, …] in the order of a state dict: what a golden file lists."""
+    filled = {}
+    for k, (name, shape, *_) in enumerate(entries):
+        wave = np.sin(0.37 * np.arange(math.prod(shape), dtype=np.float64) + 1.3 * k)
+        if name.endswith("num_batches_tracked"):
+            filled[name] = torch.tensor(0)
+        else:
+            filled[name] = torch.from_numpy(rule(name.split(".")[-1], tuple(shape), wave)).float()
+    return filled
 
 
 def rule(kind: str, shape: tuple[int, ...], wave: np.ndarray) -> np.ndarray:
