@@ -6,6 +6,7 @@ Verbs are imported when asked for, so that `distilvox verify` starts without tor
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "synth": ("corpora", "a corpus of synthetic speakers (eSpeak NG)"),
     "corpus": ("corpora", "what is in a corpus"),
     "trials": ("corpora", "a trial list from a corpus that has none"),
+    "models": ("models", "what each student costs: parameters, arithmetic, time here"),
     "teacher": ("training", "how good a teacher is on your data, before you train on it"),
     "train": ("training", "a model without a teacher"),
     "distil": ("training", "a student from a teacher"),
+    "import": ("importing", "a model that others trained → a run"),
     "evaluate": ("judging", "EER and minDCF of a run, a bundle or a teacher"),
     "study": ("judging", "a grid of runs on equal terms, compared"),
     "report": ("judging", "one HTML page from runs"),
@@ -32,7 +35,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "embed": ("shipping", "speech files → embeddings, without torch"),
     "verify": ("shipping", "do two files hold the same speaker? without torch"),
 }
-"""Verb → (module of `distilvox.cli` that holds the function of that name, one line of help)."""
+"""Verb → (module of `distilvox.cli` that holds the function of that name, one line of help).
+
+A verb that Python keeps for itself has a function with `_` behind its name.
+"""
 
 EXTRA_OF = {
     "torch": "train",
@@ -90,7 +96,7 @@ def _main(args: list[str]) -> None:
         from distilvox.cli.parse import call
 
         module = importlib.import_module(f"distilvox.cli.{VERBS[args[0]][0]}")
-        call(args[0], getattr(module, args[0]), args[1:])
+        call(args[0], getattr(module, args[0] + "_" * keyword.iskeyword(args[0])), args[1:])
 
 
 def _print_verbs() -> None:

@@ -14,7 +14,7 @@ from distilvox.teachers.ensemble import Ensemble
 
 
 def _later(module: str) -> Callable[[str], Teacher]:
-    """The `load` of a module that is imported only when it is called: transformers and onnxruntime take time to start."""
+    """The `load` of a module that is imported only when called: transformers and onnxruntime start slowly."""
 
     def load(rest: str) -> Teacher:
         return importlib.import_module(f"distilvox.teachers.{module}").load(rest)
