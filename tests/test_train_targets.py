@@ -128,6 +128,74 @@ def test_the_teacher_s_own_eer_is_the_judge_s(corpus: Corpus, tmp_path: Path) ->
     assert found.dev_eer_centred is not None
 
 
+def test_trials_are_embedded_once(corpus: Corpus, tmp_path: Path) -> None:
+    dev = make_corpus(tmp_path / "dev", speakers=4, seed=1, prefix="d")
+    judge = Judge.open(dev, make_trials(dev, tmp_path / "trials.txt"))
+    seen: list[int] = []
+
+    class Counting(Spectrum):
+        def forward(self, waves: Tensor) -> Tensor:
+            seen.append(len(waves))
+            return super().forward(waves)
+
+    def look(judge: Judge) -> float | None:
+        seen.clear()
+        return prepare_targets(
+            Counting(), corpus, config=TargetConfig(), views=VIEWS, bank=BANK, scale=16.0, device=CPU,
+            cache=tmp_path / "cache", judge=judge,
+        ).preflight.dev_eer  # fmt: skip
+
+    rate = look(judge)
+    assert sum(seen) == len(corpus) + len(judge.rows) + 16
+    assert look(judge) == rate
+    assert sum(seen) == 16  # the sample that every start checks, of the training speech and of the trials
+    lines = sorted((tmp_path / "trials.txt").read_text().splitlines())
+    (tmp_path / "few.txt").write_text("\n".join([*lines[:4], *lines[-4:]]))
+    few = Judge.open(dev, tmp_path / "few.txt")
+    assert len(few.rows) < len(judge.rows)
+    assert look(few) == pytest.approx(few.eer(few.embed(Spectrum().embed)), abs=1e-6)
+
+
+def test_a_baseline_needs_trials(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"compared by trials\n.*none\n.*--trials"):
+        prepare_targets(
+            Spectrum(), corpus, config=TargetConfig(), views=VIEWS, bank=BANK, scale=16.0, device=CPU,
+            cache=tmp_path, baseline=tmp_path,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ["auto", "means"])
+def test_rows_that_nobody_names_serve_in_sorted_order_under_auto(
+    head: str, corpus: Corpus, tmp_path: Path
+) -> None:
+    rows = prepare(corpus, tmp_path, head="means", centre="no").head.weight
+    how: dict[str, Any] = {"head": head}
+
+    class Nameless(Spectrum):
+        def unnamed_head(self) -> Tensor:
+            return self.rows
+
+        def __init__(self, rows: Tensor) -> None:
+            super().__init__()
+            self.rows = rows
+
+    def found(rows: Tensor) -> Targets:
+        return prepare_targets(
+            Nameless(rows), corpus, config=TargetConfig(**how), views=VIEWS, bank=BANK, scale=16.0,
+            device=CPU, cache=tmp_path,
+        )  # fmt: skip
+
+    right, wrong, fewer = found(rows), found(rows.roll(1, dims=0)), found(rows[1:])
+    assumed = "assumed in sorted order: the checkpoint names no speakers"
+    assert (assumed in right.head.how) == (head == "auto")
+    assert right.preflight.ok
+    assert wrong.preflight.ok == (head != "auto")
+    assert assumed not in fewer.head.how
+    if head == "auto":
+        torch.testing.assert_close(right.head.weight, rows)
+        assert assumed.split(":")[0] in wrong.preflight.verdicts[0]
+
+
 def test_two_settings_never_claim_one_cache(corpus: Corpus) -> None:
     other_bank = synthetic_bank(1, seconds=0.5)
     seen = TargetConfig(sees="view")

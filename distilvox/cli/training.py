@@ -148,6 +148,7 @@ def teacher(
     noise: Path | None = None,
     rooms: Path | None = None,
     cache: Path | None = None,
+    baseline: Path | None = None,
     device: str = "auto",
     scale: float = 16.0,
     json: bool = False,
@@ -156,20 +157,22 @@ def teacher(
 ) -> None:
     """Look at a teacher before training on it: its EER, its accuracy on your speakers, its sharpness.
 
-    Fills the same cache that `distilvox distil` reads, so nothing is computed twice.
+    Also how alike it finds two views of an utterance, how fast it is, and which scale would suit it. Fills the
+    same cache that `distilvox distil` reads, so nothing is computed twice.
 
     Examples:
         distilvox teacher ge2e: --corpus train/ --trials dev.txt --trials-corpus dev/
         distilvox teacher run:runs/big --corpus train/ --json
 
     Args:
-        uri: `ge2e:`, `ge2e:FILE`, or `run:FOLDER`.
+        uri: `ge2e:`, `ge2e:FILE`, or `run:FOLDER`; several, separated by commas, are an ensemble.
         corpus: the training speakers.
         trials: a trial list of other speakers, for the teacher's own EER.
         trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
         noise: a folder of noises to mix in; synthetic noises if not given.
         rooms: a folder of room impulse responses; synthetic rooms if not given.
         cache: where the teacher's embeddings are kept; beside the corpus if not given.
+        baseline: a run folder of the student trained alone: warns where the teacher is no better on the trials.
         device: auto, cpu, cuda, cuda:N.
         scale: of the cosines in the teacher's probabilities (--kd-scale of `distil`).
         json: print it as JSON on stdout.
@@ -188,6 +191,8 @@ def teacher(
         device=where,
         cache=cache,
         judge=open_judge(corpus, trials, trials_corpus),
+        baseline=baseline,
+        measure=True,
     ).preflight
     if json:
         print_json(looked.to_json())

@@ -44,12 +44,24 @@ class FittedHead:
         how: one sentence for the log: where the rows came from.
         matched: how many of the C rows are the teacher's own.
         own: the labels of those rows.
+        assumed: these rows have no names, and were taken in sorted order.
     """
 
     weight: Float[Tensor, "C D"]
     how: str
     matched: int
     own: tuple[int, ...] = ()
+    assumed: bool = False
+
+
+def in_sorted_order(weight: Float[Tensor, "C D"] | None, names: Sequence[str]) -> TeacherHead | None:
+    """Rows that nobody names as those of exactly as many speakers, sorted; None where the numbers differ.
+
+    A guess, though the usual order: only the accuracy of the pre-flight can confirm it.
+    """
+    if weight is None or len(weight) != len(names):
+        return None
+    return TeacherHead(weight, tuple(sorted(names)))
 
 
 def training_mean(embeddings: Float[Tensor, "U D"]) -> Float[Tensor, " D"]:
@@ -110,6 +122,7 @@ def fit_head(
     how: str = "auto",
     unmatched: str = "means",
     centre: Float[Tensor, " D"] | None = None,
+    assumed: bool = False,
     config: FitConfig | None = None,
 ) -> FittedHead:
     """The teacher's centres for the C training speakers.
@@ -124,6 +137,7 @@ def fit_head(
             makes the rest by `unmatched`.
         unmatched: one of `Making`, for `auto`.
         centre: μ [D_t] of `training_mean`, taken from embeddings and own rows alike; None leaves them.
+        assumed: the names of `teacher_head` are `in_sorted_order`'s: the sentence says so.
         config: of the fit.
 
     Returns:
@@ -172,13 +186,14 @@ def fit_head(
         weight[own] = centred(teacher_head.weight.to(weight.device)[rows], centre)
     zero = [names[label] for label in torch.nonzero(weight.norm(dim=-1) < 0.5).flatten().tolist()]
     require(not zero, "a centre of the teacher's head has no direction", got=", ".join(zero[:5]))
-    how_made = _sentence(len(own), len(names), making, centre is not None)
-    return FittedHead(weight, how_made, len(own), tuple(own))
+    how_made = _sentence(len(own), len(names), making, centre is not None, assumed)
+    return FittedHead(weight, how_made, len(own), tuple(own), assumed and bool(own))
 
 
-def _sentence(matched: int, classes: int, making: str, is_centred: bool) -> str:
+def _sentence(matched: int, classes: int, making: str, is_centred: bool, assumed: bool) -> str:
+    by = "assumed in sorted order: the checkpoint names no speakers" if assumed else "matched by name"
     made = "class means of its embeddings" if making == "means" else "an AAM head fitted on its embeddings"
-    parts = [f"{matched:,} of {classes:,} rows are the teacher's own, matched by name"] if matched else []
+    parts = [f"{matched:,} of {classes:,} rows are the teacher's own, {by}"] if matched else []
     parts += [f"{classes - matched:,} are {made}"] if matched < classes else []
     return "teacher head: " + "; ".join(parts) + ("; centred by the training mean" if is_centred else "")
 

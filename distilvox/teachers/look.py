@@ -89,8 +89,22 @@ def _beats_chance(right: Bool[Tensor, " n"], chance: float) -> bool:
     return float(right.sum()) > expected + 3 * math.sqrt(expected * (1 - chance))
 
 
-def judge(seen: Seen, own: Bool[Tensor, " n"], names: Sequence[str], dev_eer: float | None) -> list[str]:
-    """Reasons not to train, as sentences; none if all is well."""
+def judge(
+    seen: Seen,
+    own: Bool[Tensor, " n"],
+    names: Sequence[str],
+    dev_eer: float | None,
+    *,
+    assumed: bool = False,
+) -> list[str]:
+    """Reasons not to train, as sentences; none if all is well.
+
+    Args:
+        own: whether the label of each view has a row of the teacher's own.
+        names: of the speakers.
+        dev_eer: the better of the teacher's, if any.
+        assumed: the own rows have no names, and were taken in sorted order.
+    """
     chance = 1 / len(names)
     verdicts = []
     if dev_eer is not None and dev_eer >= CHANCE_EER:
@@ -101,10 +115,12 @@ def judge(seen: Seen, own: Bool[Tensor, " n"], names: Sequence[str], dev_eer: fl
     grouped = _beats_chance(means_right[seen.usable], chance)
     if by_rows is not None and by_means is not None and grouped and by_rows < 0.5 * by_means:
         wrong = int(torch.nonzero(both & means_right & ~right)[0])
+        matched = "assumed in sorted order" if assumed else "matched by name"
         verdicts.append(
-            f"the labels look permuted: the teacher's own rows, matched by name, are right for {by_rows:.1%} "
+            f"the labels look permuted: the teacher's own rows, {matched}, are right for {by_rows:.1%} "
             f"of the training views, means of its embeddings by label for {by_means:.1%}; for instance, "
             f"{names[int(seen.label[wrong])]} is nearest to the row of {names[int(seen.by_head[wrong])]}"
+            + ("; --targets.head means does without these rows" if assumed else "")
         )
     elif bool((seen.usable | own).any()) and not grouped and not _beats_chance(right[own], chance):
         verdicts.append(

@@ -15,8 +15,10 @@ from rich.table import Table
 from torch import Tensor
 
 from distilvox.errors import UserError, require
+from distilvox.teachers.advice import SENSIBLE, Baseline, advise, suggest
 from distilvox.teachers.heads import FittedHead, centred
 from distilvox.teachers.look import judge, look, share
+from distilvox.teachers.probe import Probe
 
 MOST_EXAMPLES = 20_000
 
@@ -39,7 +41,12 @@ class Preflight:
         entropy: mean entropy over the C − 1 non-targets, nats.
         dev_eer, dev_eer_centred: on the dev trials, raw and with the training mean removed.
         trial_list: the name of these trials.
+        suggested_scale, suggested_temperature: what would make `target_probability` 0.85: another scale, or a
+            temperature at this one; None where nothing does.
         verdicts: reasons not to train; empty if all is well.
+        advice: what would make it teach better; trains all the same.
+        baseline: a run that it was compared with.
+        probe: two views, speed and memory, where they were measured.
         members: what was found of each teacher of an ensemble.
     """
 
@@ -57,7 +64,12 @@ class Preflight:
     dev_eer: float | None
     dev_eer_centred: float | None
     trial_list: str | None
+    suggested_scale: float | None
+    suggested_temperature: float | None
     verdicts: tuple[str, ...]
+    advice: tuple[str, ...]
+    baseline: Baseline | None = None
+    probe: Probe | None = None
     members: tuple[Preflight, ...] = ()
 
     def with_members(self, members: Sequence[Preflight]) -> Preflight:
@@ -76,29 +88,68 @@ class Preflight:
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, under its name here."""
-        plain = {**vars(self), "ok": self.ok, "effective_non_targets": self.effective_non_targets}
-        members = [member.to_json() for member in self.members]
-        return {**plain, "verdicts": list(self.verdicts), "members": members}
+        plain = dataclasses.asdict(self) | {
+            "ok": self.ok,
+            "effective_non_targets": self.effective_non_targets,
+            "verdicts": list(self.verdicts),
+            "advice": list(self.advice),
+            "members": [member.to_json() for member in self.members],
+        }
+        if self.probe is not None:
+            plain["probe"]["agreement"] = self.probe.agreement
+        return plain
 
     def render(self) -> Table:
         """A table for people."""
         table = Table("pre-flight", escape(self.teacher), show_edge=False)
-        rows = [
+        for name, text in (*self._rows(), *self._measured()):
+            table.add_row(name, text)
+        for member in self.members:
+            rates = (
+                f"{_percent(member.dev_eer)} EER, {_percent(member.dev_eer_centred)} training mean removed"
+            )
+            table.add_row(
+                f"of these, {escape(member.teacher)}", f"{rates}; accuracy {_percent(member.accuracy)}"
+            )
+        for verdict in self.verdicts:
+            table.add_row("[bold red]verdict[/]", escape(verdict))
+        for advice in self.advice:
+            table.add_row("[bold yellow]advice[/]", escape(advice))
+        return table
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """What was found in the embeddings."""
+        scale, temperature = self.suggested_scale, self.suggested_temperature
+        reached = f"scale {scale:.3g}" if scale else "out of reach: it is right too rarely"
+        reached += f", or temperature {temperature:.3g} at scale {self.scale:g}" if temperature else ""
+        return [
             (f"EER on {escape(self.trial_list or 'the dev trials')}", _percent(self.dev_eer)),
             ("  training mean removed", _percent(self.dev_eer_centred)),
             ("class centres", escape(self.head.removeprefix("teacher head: "))),
             ("accuracy on training views", f"{_percent(self.accuracy)} (chance {self.chance:.2%})"),
             ("  by means of the other utterances", _percent(self.means_accuracy)),
             (f"mean target probability, scale {self.scale:g}", f"{self.target_probability:.3f}"),
+            (f"  for {SENSIBLE:g}", reached),
             (
                 "entropy over non-targets",
                 f"{self.entropy:.2f} nats, as {self.effective_non_targets:.1f} of {self.speakers - 1}",
             ),
-            *(("[bold red]verdict[/]", escape(verdict)) for verdict in self.verdicts),
         ]
-        for row in rows:
-            table.add_row(*row)
-        return table
+
+    def _measured(self) -> list[tuple[str, str]]:
+        """What was measured live, and whom it was compared with."""
+        rows = []
+        if self.probe is not None:
+            seen = self.probe
+            alike = f"cosine {seen.same:.3f}, of different speakers {seen.different:.3f}"
+            rows = [
+                ("two views of an utterance", f"{alike}; told apart: {_percent(seen.recognised)}"),
+                ("speech embedded in a second", f"{seen.speed:,.1f} s on {escape(seen.device)}"),
+                ("memory, at most", f"{seen.memory_bytes / 2**30:.2f} GiB"),
+            ]
+        if self.baseline is not None:
+            rows.append((f"EER of {escape(self.baseline.name)}", _percent(self.baseline.eer)))
+        return rows
 
 
 def _percent(rate: float | None) -> str:
@@ -119,6 +170,8 @@ def preflight(
     dev_eer_centred: float | None = None,
     trial_list: str | None = None,
     sizes: Sequence[int] = (),
+    baseline: Baseline | None = None,
+    probe: Probe | None = None,
 ) -> Preflight:
     """Looks at a teacher over the training speakers.
 
@@ -135,6 +188,8 @@ def preflight(
         dev_eer, dev_eer_centred: the teacher's own, as fractions, if trials were given.
         trial_list: the name of these trials.
         sizes: of the parts of an ensemble whose probabilities are averaged.
+        baseline: a run on the same trials to compare the teacher with.
+        probe: what was measured live, if it was.
     """
     classes = head.weight.shape[0]
     require(scale > 0, "the scale of the teacher's logits is too small", got=scale, allowed="> 0")
@@ -144,12 +199,18 @@ def preflight(
     sources = torch.arange(len(labels)) if utterances is None else utterances
     count = min(len(embeddings), MOST_EXAMPLES)
     rows = torch.linspace(0, len(embeddings) - 1, count, dtype=torch.float64).round().long()
-    seen = look(head.weight, centred(embeddings, centre), labels.long(), sources, rows, scale, sizes)
+    units, labels = centred(embeddings, centre), labels.long()
+    seen = look(head.weight, units, labels, sources, rows, scale, sizes)
+    suggestion = suggest(head.weight, units, labels, scale=scale, sizes=sizes)
     is_own = torch.zeros(classes, dtype=torch.bool)
     is_own[list(head.own)] = True
     own = is_own[seen.label]
     right = seen.by_head == seen.label
-    known = [rate for rate in (dev_eer, dev_eer_centred) if rate is not None]
+    best = min((rate for rate in (dev_eer, dev_eer_centred) if rate is not None), default=None)
+    probability = float(seen.probability.mean())
+    advice = advise(
+        scale=scale, target_probability=probability, suggestion=suggestion, dev_eer=best, baseline=baseline
+    )
     return Preflight(
         teacher=teacher,
         head=head.how,
@@ -160,12 +221,17 @@ def preflight(
         means_accuracy=share((seen.by_means == seen.label)[seen.usable]),
         own_accuracy=share(right[own]),
         chance=1 / classes,
-        target_probability=float(seen.probability.mean()),
+        target_probability=probability,
         entropy=float(seen.entropy.mean()),
         dev_eer=dev_eer,
         dev_eer_centred=dev_eer_centred,
         trial_list=trial_list,
-        verdicts=tuple(judge(seen, own, names, min(known, default=None))),
+        suggested_scale=suggestion.scale,
+        suggested_temperature=suggestion.temperature,
+        verdicts=tuple(judge(seen, own, names, best, assumed=head.assumed)),
+        advice=tuple(advice),
+        baseline=baseline,
+        probe=probe,
     )
 
 

@@ -13,7 +13,7 @@ from distilvox.console import progress
 from distilvox.corpus.store import Corpus
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.cache import TeacherCache
-from distilvox.teachers.heads import FittedHead, centred, fit_head, training_mean
+from distilvox.teachers.heads import FittedHead, centred, fit_head, in_sorted_order, training_mean
 from distilvox.teachers.live import LiveTeacher, Speech
 from distilvox.train.config import TargetConfig, to_json
 from distilvox.train.distributed import World
@@ -76,12 +76,16 @@ def prepare_member(
     held = open_cache(live, views, folder, world)
     embeddings = _all(held)
     own = live.teacher.head()
+    guessed = in_sorted_order(live.teacher.unnamed_head(), names) if config.head == "auto" else None
+    assumed = own is None and guessed is not None
+    own = guessed if assumed else own
     mean = training_mean(embeddings)
     wanted = config.centre == "yes" or (config.centre == "auto" and own is None)
     centre = mean if wanted else None
     head = fit_head(
-        own, embeddings, labels, names, how=config.head, unmatched=config.unmatched, centre=centre
-    )
+        own, embeddings, labels, names,
+        how=config.head, unmatched=config.unmatched, centre=centre, assumed=assumed,
+    )  # fmt: skip
     return Member(live, held, not config.live, mean, centre, head)
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from distilvox.corpus.store import Corpus
-from distilvox.errors import require
+from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
+from distilvox.teachers.advice import Baseline, read_baseline
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.ensemble import members_of, side_by_side
 from distilvox.teachers.heads import FittedHead, centred
 from distilvox.teachers.live import LiveTeacher
 from distilvox.teachers.preflight import Preflight, preflight
+from distilvox.teachers.probe import probe
 from distilvox.teachers.subset import Subset
 from distilvox.train.config import TargetConfig
 from distilvox.train.distributed import World
@@ -75,6 +78,8 @@ def prepare_targets(
     device: torch.device,
     cache: Path | None = None,
     judge: Judge | None = None,
+    baseline: Path | None = None,
+    measure: bool = False,
     world: World = World(),  # noqa: B008 (frozen)
 ) -> Targets:
     """Embeds the corpus with the teacher, fits its head over the training speakers, and looks at both.
@@ -84,6 +89,8 @@ def prepare_targets(
         scale: of the cosines, for the teacher's probabilities in the pre-flight.
         cache: a folder (of an ensemble: one in which each member has its own); `default_cache` if None.
         judge: dev trials for the teacher's own EER, if any.
+        baseline: the folder of a run judged by these trials, that the pre-flight compares the teacher with.
+        measure: also run the teacher on a little training speech: two views, speed, memory.
         world: the processes that share the building of the cache.
 
     Raises:
@@ -97,6 +104,7 @@ def prepare_targets(
         got="targets.sees = utterance with views.speed_is_new_speaker",
         remedy="use --targets.sees view, or keep the speaker under speed change",
     )
+    beaten = None if baseline is None else _baseline(baseline, judge)
     teachers = members_of(teacher)
     for one in teachers:
         if one.views is not None and views.speeds != (1.0,):
@@ -116,7 +124,6 @@ def prepare_targets(
             beside = trials_cache(one, speech, folder.parent if cache is None else cache)
             shown = replace(live, corpus=speech, sees="utterance")
             devs.append(open_cache(shown, 1, beside, world).all())
-    head = join_heads(members)
 
     def embed(batch: Views, view: int) -> Tensor:
         return side_by_side([member.embed(batch, view) for member in members]).to(device)
@@ -125,26 +132,27 @@ def prepare_targets(
     sizes = tuple(member.teacher.embedding_dim for member in members) if averaged else ()
     sources = torch.arange(len(corpus)).repeat(count)
 
-    def look(uri: str, some: Sequence[Member], devs: Sequence[Tensor], head: FittedHead) -> Preflight:
-        raw = at_mean = None
+    def enter(waves: Tensor) -> Tensor:
+        return side_by_side([centred(one.teacher.embed(waves).cpu(), one.centre) for one in members])
+
+    shown = LiveTeacher(teacher, corpus, views, bank, config.sees, device)
+    measured = probe(enter, shown) if measure else None
+
+    def look(uri: str, some: Sequence[Member], devs: Sequence[Tensor], **more: Any) -> Preflight:
         if judge is not None:
-            raw = judge.eer(_joined(devs))
-            means = [centred(dev, member.mean) for dev, member in zip(devs, some, strict=True)]
-            at_mean = judge.eer(_joined(means))
+            centred_devs = [centred(dev, member.mean) for dev, member in zip(devs, some, strict=True)]
+            more |= {"dev_eer": judge.eer(_joined(devs)), "dev_eer_centred": judge.eer(_joined(centred_devs))}
+            more["trial_list"] = judge.trials.name
         return preflight(
-            uri, head, side_by_side([member.units() for member in some]), labels, names,
-            scale=scale, utterances=sources, sizes=sizes if len(some) > 1 else (),
-            dev_eer=raw, dev_eer_centred=at_mean, trial_list=judge.trials.name if judge else None,
+            uri, join_heads(some), side_by_side([member.units() for member in some]), labels, names,
+            scale=scale, utterances=sources, sizes=sizes if len(some) > 1 else (), **more,
         )  # fmt: skip
 
-    found = look(teacher.uri, members, devs, head)
+    found = look(teacher.uri, members, devs, baseline=beaten, probe=measured)
     if len(members) > 1:
-        each = [
-            look(member.teacher.uri, [member], devs[k : k + 1], member.head)
-            for k, member in enumerate(members)
-        ]
+        each = [look(one.teacher.uri, [one], devs[k : k + 1]) for k, one in enumerate(members)]
         found = found.with_members(each)
-    return Targets(embed=embed, head=head, preflight=found, sizes=sizes)
+    return Targets(embed=embed, head=join_heads(members), preflight=found, sizes=sizes)
 
 
 def join_heads(members: Sequence[Member]) -> FittedHead:
@@ -156,7 +164,14 @@ def join_heads(members: Sequence[Member]) -> FittedHead:
         f"{member.teacher.uri} {member.head.how.removeprefix('teacher head: ')}" for member in members
     )
     weight = side_by_side([member.head.weight for member in members])
-    return FittedHead(weight, f"teacher head: {how}", len(own), tuple(sorted(own)))
+    assumed = any(member.head.assumed for member in members)
+    return FittedHead(weight, f"teacher head: {how}", len(own), tuple(sorted(own)), assumed and bool(own))
+
+
+def _baseline(run: Path, judge: Judge | None) -> Baseline:
+    if judge is None:
+        raise UserError("a baseline is compared by trials", got="none", remedy="give --trials too")
+    return read_baseline(run, trial_list=judge.trials.name, trials=len(judge.trials.labels))
 
 
 def _joined(parts: Sequence[Tensor]) -> np.ndarray:
