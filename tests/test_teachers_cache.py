@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ from torch import Tensor
 
 from distilvox.corpus.store import Corpus, CorpusWriter
 from distilvox.errors import UserError
-from distilvox.teachers import blocks
+from distilvox.teachers import blocks, cache
 from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.cache import TeacherCache
 from distilvox.teachers.live import LiveTeacher
+from distilvox.teachers.subset import Subset
 from distilvox.views.bank import Bank, synthetic_bank
 from distilvox.views.draws import ViewConfig
 
@@ -179,6 +183,87 @@ def test_two_ranks_write_what_one_writes(tmp_path: Path, corpus: Corpus, bank: B
         assert seen[rank].calls < 2 * UTTERANCES
     with pytest.raises(UserError, match="need a barrier"):
         open_cache(tmp_path / "two", corpus, bank, world_size=2)
+
+
+def test_the_second_of_two_processes_waits_and_finds_it_whole(
+    tmp_path: Path, corpus: Corpus, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, waiting = threading.Event(), threading.Event()
+    monkeypatch.setattr(blocks, "say", lambda text: waiting.set())
+
+    class Patient(Bands):
+        """Begins, then goes on only when somebody waits for it."""
+
+        def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
+            begun.set()
+            assert waiting.wait(20)
+            return super().forward(waves)
+
+    first, second = Patient(), Bands()
+    found: list[TeacherCache] = []
+
+    def work() -> None:
+        found.append(open_cache(tmp_path / "t", corpus, bank, teacher=freeze(first, "cpu")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(20)
+    found.append(open_cache(tmp_path / "t", corpus, bank, teacher=freeze(second, "cpu")))
+    thread.join()
+    assert (first.calls, second.calls) == (2 * UTTERANCES + 8, 8)
+    assert torch.equal(found[0].all(1), found[1].all(1))
+
+
+def test_who_waited_in_vain_for_another_cache_is_told(
+    tmp_path: Path, corpus: Corpus, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder held nothing when it was looked at; when the lock was free, it held another teacher's."""
+
+    @contextmanager
+    def slow(folder: Path) -> Iterator[None]:
+        live = LiveTeacher(teacher(id="faster"), corpus, CONFIG, bank, "view", "cpu")
+        blocks.prepare(folder, live.key(2))
+        yield
+
+    monkeypatch.setattr(cache, "locked", slow)
+    with pytest.raises(UserError, match="teacher_id: faster → bands"):
+        open_cache(tmp_path / "t", corpus, bank)
+
+
+def test_a_whole_cache_is_only_read(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:
+    open_cache(tmp_path / "t", corpus, bank)
+    (tmp_path / "t" / "lock").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()}
+    open_cache(tmp_path / "t", corpus, bank)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()} == before
+
+
+def test_without_locks_in_the_file_system_it_says_so(
+    tmp_path: Path, corpus: Corpus, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(blocks.fcntl, "flock", refuse)
+    monkeypatch.setattr(blocks, "say", said.append)
+    open_cache(tmp_path / "t", corpus, bank)
+    assert said == [f"this file system has no locks: let one process at a time fill {tmp_path / 't'}"]
+
+
+def test_some_utterances_of_a_corpus_are_a_corpus(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:
+    rows = np.array([7, 2, 20])
+    few = Subset(corpus, rows)
+    for sees in ("utterance", "view"):
+        of_all, of_few = (LiveTeacher(teacher(), who, CONFIG, bank, sees, "cpu") for who in (corpus, few))
+        torch.testing.assert_close(of_few.embed(1, np.array([2, 0])), of_all.embed(1, rows[[2, 0]]))
+    assert list(few.utterances) == [corpus.utterances[row] for row in rows]
+    ids = [Subset(corpus, np.array(some)).id for some in ([7, 2, 20], [2, 7, 20], [7, 2], [7, 2, 19])]
+    assert len({*ids, corpus.id}) == 5
+    open_cache(tmp_path / "t", corpus, bank)
+    with pytest.raises(UserError, match=r"corpus_id.*utterances: 21 → 3"):
+        TeacherCache.open_or_build(tmp_path / "t", teacher(), few, view_config=CONFIG, bank=bank, views=2)
 
 
 def test_a_stale_key_names_what_changed(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:

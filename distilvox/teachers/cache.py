@@ -8,6 +8,7 @@ utterances, set after the block's embeddings reached the disk: a kill at any mom
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 from distilvox.errors import require
 from distilvox.files import explain_disk_errors, read_json
 from distilvox.teachers.base import Teacher
-from distilvox.teachers.blocks import DATA, KEY, REMEDY, build, prepare, require_complete
+from distilvox.teachers.blocks import DATA, KEY, REMEDY, build, is_whole, locked, prepare, require_complete
 from distilvox.teachers.live import LiveTeacher, Speech
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ViewConfig
@@ -75,6 +76,8 @@ class TeacherCache:
             rank, world_size: this process builds every `world_size`-th block from `rank`.
             barrier: waits for all processes; needed where `world_size` > 1.
 
+        Two processes that do not know each other may open one folder: the second waits for the first.
+
         Errors:
             UserError if the folder holds a cache of something else (it names what changed), is damaged,
             or disagrees with the live teacher on a sample; if the disk is full (what is done stays).
@@ -94,12 +97,14 @@ class TeacherCache:
         key = live.key(views)
         check_key(folder, key)
         wait = barrier or (lambda: None)
-        with explain_disk_errors(folder):
-            if rank == 0:
+        with explain_disk_errors(folder), ExitStack() as stack:
+            if rank == 0 and not is_whole(folder, key):
+                stack.enter_context(locked(folder))
+                check_key(folder, key)  # whoever held the lock may have begun another
                 prepare(folder, key)
             wait()
             build(folder, live, key, progress=progress, rank=rank, world_size=world_size)
-        wait()
+            wait()
         cache = cls(folder, key)
         cache.verify(live)
         return cache
