@@ -51,6 +51,7 @@ EXTRA_OF = {
     "plotly": "train",
     "tensorboard": "train",
     "yaml": "train",
+    "transformers": "teachers",
     "espeakng_loader": "synth",
 }
 """Module → the extra of distilvox that installs it."""
