@@ -9,6 +9,8 @@
 - `trace`     PyTorch → ONNX
 - `parity`    ONNX against PyTorch at unseen lengths
 - `quantize`  the 8-bit backbone
+- `speed`     how long a student takes on one core
+- `students`  every student side by side
 - `readme`    the card in words
 
 Importing `distilvox.ship` imports none of them.
