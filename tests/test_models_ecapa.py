@@ -74,6 +74,19 @@ def test_cost_is_counted_by_hand() -> None:
     assert macs(student, seconds=2.0) == 198 * frame + 3 * 2 * 6 * 2 + 14 * 2 + 14 * 3
 
 
+@pytest.mark.parametrize("frames", [2, 3, 40])
+def test_attention_sees_the_frame_its_mean_and_its_unbiased_deviation(frames: int) -> None:
+    pooling = AttentivePooling(3, 4, global_context=True)
+    torch.nn.init.normal_(pooling.linear2.weight, std=3)
+    given = torch.randn(2, 3, frames)
+    context = torch.cat([given.mean(2), given.std(2)], dim=1)[..., None].expand(-1, -1, frames)
+    seen = torch.cat([given, context], dim=1)
+    weights = torch.softmax(pooling.linear2(torch.tanh(pooling.linear1(seen))), dim=2)
+    mean = (weights * given).sum(2)
+    deviation = ((weights * given.square()).sum(2) - mean.square()).sqrt()
+    torch.testing.assert_close(pooling(given), torch.cat([mean, deviation], 1), rtol=1e-4, atol=1e-4)
+
+
 def test_pooling_without_attention_is_mean_and_deviation() -> None:
     pooling = AttentivePooling(3, 2, global_context=True)
     torch.nn.init.zeros_(pooling.linear2.weight)

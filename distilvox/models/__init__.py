@@ -4,9 +4,11 @@
 - `student`   front end and backbone in one module
 - `frontend`  waveform → log-mel features, as Kaldi computes them, without complex numbers
 - `xvector`, `resnet`  features → embedding, in WeSpeaker's layout
+- `ecapa`     features → embedding by gated blocks and attention over time, in WeSpeaker's layout
 - `pooling`   frames → one vector
 - `head`      class centres with the speakers' names
 - `cost`      parameters and multiply–accumulates
+- `foreign`   other projects' weights files, read as tensors by name
 """
 
 from distilvox.models.cost import macs, parameters_count
