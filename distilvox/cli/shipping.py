@@ -50,15 +50,17 @@ def export(
         point = operating_point(run, false_accept)
     else:
         say("no threshold: the run was not judged on trials, so the bundle decides nothing by itself")
-    source = corpus or Path(config["corpus"]["path"])
+    own = config.get("corpus", {}).get("path")  # an imported run knows of none
+    source = corpus or (Path(own) if own else None)
     speech = None
-    if corpus is not None or (source / "corpus.json").exists():
+    if source is not None and (corpus is not None or (source / "corpus.json").exists()):
         held = Corpus.open(source)
         speech = [
             held.wave(k).astype("float32") / 32768 for k in range(0, len(held), max(1, len(held) // 32))
         ]
     else:
-        say(f"int8: {source} is gone, so synthetic sound sets the ranges; give --corpus for better ones")
+        why = f"{source} is gone" if source else "the run has no corpus"
+        say(f"int8: {why}, so synthetic sound sets the ranges; give --corpus for better ones")
     with err.status("exporting and comparing with PyTorch"):
         card = export_run(run, bundle, operating_point=point, calibration=speech, force=force)
     for name, file in card.files.items():

@@ -183,7 +183,9 @@ def training_of(config: Mapping[str, Any], speakers: int) -> dict[str, Any]:
     corpus = plain(config.get("corpus")) or {}
     if isinstance(corpus.get("path"), str):
         corpus["path"] = Path(corpus["path"]).name
+    imported = {"imported": plain(config["imported"])} if "imported" in config else {}
     return {
+        **imported,
         "speakers": speakers,
         "corpus": corpus,
         "views": plain(config.get("views")) or {},

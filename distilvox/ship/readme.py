@@ -52,12 +52,7 @@ Embeddings belong to the space `{plain_code(card.space)}`; those of the int8 mod
 | `card.json` | | everything stated here and more, with the sha256 of each file |
 
 ## Where it comes from
-- Teacher: {teacher(card)}
-- Objective: {escape(compact(card.objective)) or "not recorded"}
-- Training speech: corpus {escape(card.training.get("corpus", {}).get("path", "not recorded"))} \
-(id {escape(str(card.training.get("corpus", {}).get("id", "not recorded"))[:16])}), \
-{card.training.get("speakers", 0):,} speakers or speaker variants. Their names and class centres are not \
-in this folder.
+{origin(card)}
 
 ## Licence
 To be filled in by the owner of this model: the licence of the weights, and what the licences of the
@@ -113,6 +108,27 @@ def threshold(card: Card) -> str:
     if point.doubt:
         lines.append(f"Caution: {escape(point.doubt)}.")
     return "\n".join(lines)
+
+
+def origin(card: Card) -> str:
+    """Where the weights come from: teacher, objective and speech; or the file that others trained."""
+    held = card.training
+    if imported := held.get("imported"):
+        return (
+            f"- Imported: {escape(imported.get('from', 'unknown'))}, file {escape(imported.get('file', 'unknown'))} "
+            f"of {escape(imported.get('folder', 'unknown'))} "
+            f"(sha256 {escape(str(imported.get('sha256', 'not recorded'))[:16])} …)\n"
+            "- How it was trained, and on whose speech, is known to those who published it, and not recorded here."
+        )
+    corpus = held.get("corpus", {})
+    return (
+        f"- Teacher: {teacher(card)}\n"
+        f"- Objective: {escape(compact(card.objective)) or 'not recorded'}\n"
+        f"- Training speech: corpus {escape(corpus.get('path', 'not recorded'))} "
+        f"(id {escape(str(corpus.get('id', 'not recorded'))[:16])}), "
+        f"{held.get('speakers', 0):,} speakers or speaker variants. Their names and class centres are not "
+        "in this folder."
+    )
 
 
 def teacher(card: Card) -> str:
