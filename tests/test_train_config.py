@@ -11,6 +11,7 @@ import pytest
 
 from distilvox.errors import UserError
 from distilvox.train.config import (
+    FineTuneConfig,
     RunConfig,
     TargetConfig,
     TrainConfig,
@@ -19,6 +20,7 @@ from distilvox.train.config import (
     replace_fields,
     to_json,
 )
+from distilvox.train.fields import QUALIFIED
 
 LEAVES = [
     f"{part.name}.{leaf.name}"
@@ -42,7 +44,7 @@ def test_every_field_is_reached_by_its_full_name_and_takes_its_json(name: str) -
     assert full_name(config, name) == name
     assert replace_fields(config, {name: as_json}) == config
     assert type(at(replace_fields(config, {name: as_json}), name)) is type(at(config, name))
-    if leaf != "seed":
+    if leaf != "seed" and part not in QUALIFIED:
         assert full_name(config, leaf) == name
     for wrong in (object(), {"a": 1}, "nonsense", math.nan, math.inf, b"x"):
         with pytest.raises(UserError):
@@ -71,6 +73,9 @@ def test_replacing_moves_nothing_else_and_leaves_the_original_alone() -> None:
         ({"epcohs": 1}, r"unknown field of a run[\s\S]*did you mean 'epochs'"),
         ({"train.epcohs": 1}, "unknown field of a run"),
         ({"trian.epochs": 1}, "unknown field of a run"),
+        ({"finetune.epcohs": 1}, r"unknown field of a run[\s\S]*did you mean 'finetune\.epochs'"),
+        ({"finetune": 1}, "'finetune' is a table of fields"),
+        ({"init": 1}, "'init' is of the wrong kind"),
         ({"epochs": 1, "train.epochs": 2}, r"set twice[\s\S]*epochs and train\.epochs"),
         ({"epochs": 2.5}, "'epochs' is of the wrong kind"),
         ({"epochs": True}, "'epochs' is of the wrong kind"),
@@ -109,6 +114,13 @@ def test_what_cannot_be_set_says_why(values: dict[str, Any], message: str) -> No
         (TrainConfig, {"checkpoint_steps": 0}, "checkpoint every"),
         (TrainConfig, {"threads": -1}, "cannot be negative"),
         (TrainConfig, {"precision": "fp16"}, "unknown precision"),
+        (FineTuneConfig, {"epochs": -1}, "cannot be negative"),
+        (FineTuneConfig, {"seconds": 0.0}, r"finetune\.seconds is out of range"),
+        (FineTuneConfig, {"seconds": math.nan}, r"finetune\.seconds is out of range"),
+        (FineTuneConfig, {"margin": 1.6}, r"finetune\.margin is out of range"),
+        (FineTuneConfig, {"margin": -0.1}, r"finetune\.margin is out of range"),
+        (FineTuneConfig, {"learning_rate": 0.0}, r"finetune\.learning_rate is out of range"),
+        (FineTuneConfig, {"batch_size": 1}, "needs a batch, in fine-tuning too"),
         (TargetConfig, {"views": 0}, "at least one view"),
         (TargetConfig, {"sees": "views"}, "unknown sees"),
         (TargetConfig, {"head": "mean"}, r"unknown head[\s\S]*did you mean 'means'"),

@@ -14,7 +14,7 @@ from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.losses.objective import ObjectiveConfig
-from distilvox.train.config import RunConfig, TargetConfig, TrainConfig
+from distilvox.train.config import FineTuneConfig, RunConfig, TargetConfig, TrainConfig
 from distilvox.train.distributed import pick_device
 from distilvox.train.loop import fit
 from distilvox.views.bank import load_bank
@@ -28,8 +28,9 @@ def distil(
     corpus: Path,
     teacher: str,
     out: Path,
-    student: str = "xvector-s",
+    student: str = "",
     student_options: tuple[str, ...] = (),
+    init: str = "",
     trials: Path | None = None,
     trials_corpus: Path | None = None,
     noise: Path | None = None,
@@ -40,6 +41,7 @@ def distil(
     force: bool = False,
     objective: Annotated[ObjectiveConfig, Flat] = ObjectiveConfig(),  # noqa: B008 (frozen)
     train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
+    finetune: FineTuneConfig = FineTuneConfig(),  # noqa: B008
     targets: TargetConfig = TargetConfig(),  # noqa: B008
     views: ViewConfig = ViewConfig(),  # noqa: B008
 ) -> None:
@@ -52,14 +54,18 @@ def distil(
         distilvox distil --corpus train/ --teacher ge2e: --out runs/student
         distilvox distil --corpus train/ --teacher run:runs/big --objective nskd --out runs/small \\
             --trials dev.txt --trials-corpus dev/
+        distilvox distil --corpus train/ --teacher ge2e: --init run:runs/student --out runs/tuned \\
+            --epochs 5 --finetune.epochs 2
         torchrun --nproc-per-node 4 -m distilvox distil --corpus train/ --teacher ge2e: --out runs/student
 
     Args:
         corpus: the training speakers: a folder that `distilvox pack` made.
         teacher: `ge2e:` (the installed resemblyzer weights), `ge2e:FILE`, or `run:FOLDER` (our own).
         out: the run folder to write.
-        student: a student's name; a wrong one lists them all.
+        student: a student's name, a wrong one lists them all; if not given, xvector-s, or with --init that run's.
         student_options: `field=value` of the student's configuration, for instance `embedding_dim=192`.
+        init: `run:FOLDER`, a trained run whose weights to start with, and its class centres of speakers whose names
+            are trained on here too; drawn from the seed if not given.
         trials: a trial list of other speakers, judged every --evaluate-epochs and at the end.
         trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
         noise: a folder of noises to mix in; synthetic noises if not given.
@@ -71,9 +77,8 @@ def distil(
     """
     from distilvox.teachers import load
 
-    config = RunConfig(student, parse_options(student_options), objective, views, targets, train)
     fit(
-        config,
+        RunConfig(student, parse_options(student_options), init, objective, views, targets, train, finetune),
         corpus=Corpus.open(corpus),
         out=out,
         teacher=load(teacher, device=pick_device(device)),
@@ -90,8 +95,9 @@ def train(
     *,
     corpus: Path,
     out: Path,
-    student: str = "xvector-s",
+    student: str = "",
     student_options: tuple[str, ...] = (),
+    init: str = "",
     trials: Path | None = None,
     trials_corpus: Path | None = None,
     noise: Path | None = None,
@@ -102,6 +108,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
+    finetune: FineTuneConfig = FineTuneConfig(),  # noqa: B008
     views: ViewConfig = ViewConfig(),  # noqa: B008
 ) -> None:
     """Train a model without a teacher, with the AAM-softmax: a baseline, or a teacher for others.
@@ -113,8 +120,10 @@ def train(
     Args:
         corpus: the training speakers: a folder that `distilvox pack` made.
         out: the run folder to write.
-        student: a model's name; a wrong one lists them all.
+        student: a model's name, a wrong one lists them all; if not given, xvector-s, or with --init that run's.
         student_options: `field=value` of the model's configuration, for instance `embedding_dim=192`.
+        init: `run:FOLDER`, a trained run whose weights to start with, and its class centres of speakers whose names
+            are trained on here too; drawn from the seed if not given.
         trials: a trial list of other speakers, judged every --evaluate-epochs and at the end.
         trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
         noise: a folder of noises to mix in; synthetic noises if not given.
@@ -127,7 +136,7 @@ def train(
     """
     objective = ObjectiveConfig(objective="none", scale=scale, margin=margin)
     fit(
-        RunConfig(student, parse_options(student_options), objective, views, None, train),
+        RunConfig(student, parse_options(student_options), init, objective, views, None, train, finetune),
         corpus=Corpus.open(corpus),
         out=out,
         judge=open_judge(corpus, trials, trials_corpus),

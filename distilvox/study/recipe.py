@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from distilvox import models
 from distilvox.errors import UserError, require, unknown
 from distilvox.train.config import RunConfig, replace_fields
+from distilvox.train.stages import check_finetune
+from distilvox.train.start import make_student
 
 BOOL = "tag:yaml.org,2002:bool"
 KEYS = ("title", "teacher", "base", "grid", "methods", "seeds", "baseline")
@@ -164,7 +165,8 @@ def _try_out(recipe: Recipe) -> None:
             _refuse_seed(recipe.methods[method])
             require(isinstance(recipe.teacher_of(method), str), "a teacher is given by its URI")
             config = recipe.config(method, seed)
-            models.build(config.student, **config.student_options)
+            make_student(config)
+            check_finetune(config)
             require(
                 config.targets is not None or config.objective.objective == "none",
                 "a distillation needs its targets",

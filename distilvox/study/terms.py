@@ -7,15 +7,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from distilvox import models
 from distilvox.errors import UserError
 from distilvox.evaluation.judge import EVALUATION
 from distilvox.files import read_json
 from distilvox.models.runfolder import read_config
 from distilvox.study.recipe import Recipe
-from distilvox.train.config import RunConfig, differences, full_name, to_json
+from distilvox.train import folder as run
+from distilvox.train.config import RunConfig, differences, full_name
+from distilvox.train.start import make_student
 
-FREE = frozenset({"corpus.path", "teacher.uri", "train.threads"})
+FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "train.threads"})
 """Where things lie, and how fast they are computed, may differ between the runs of a study."""
 
 REMEDY = "remove that folder and run the study again, or give the study another one"
@@ -28,9 +29,8 @@ def is_finished(folder: Path) -> bool:
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """What `config.json` of a run with this configuration says about it, every default resolved."""
-    student = models.build(config.student, **config.student_options)
-    parts = {part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")}
-    return {"model": {"name": student.name, "config": to_json(student.config)}, **parts}
+    student, init = make_student(config)
+    return run.settings(config, student, init)
 
 
 def check_run(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,10 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> None:
 def _studied(name: str, studied: set[str]) -> bool:
     """Whether a difference of two run folders is one that the recipe asks for, or follows from it."""
     follows = {
-        "model": {"student", "student_options"},
+        "model": {"student", "student_options", "init"},
+        "finetune": {
+            field for field in studied if field.startswith("finetune.")
+        },  # it is null without epochs
         "teacher": {"objective.objective"},  # a method without KD has none; two teachers are teacher.id
         "speakers": {field for field in studied if field.startswith("views.")},
     }

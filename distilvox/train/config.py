@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from distilvox.errors import require, unknown
+from distilvox.losses.checks import check_range
+from distilvox.losses.margin import MARGIN_LIMIT
 from distilvox.losses.objective import ObjectiveConfig
 from distilvox.train.fields import differences, full_name, replace_fields, to_json
 from distilvox.views.draws import ViewConfig
 
 __all__ = [
+    "FineTuneConfig",
     "RunConfig",
     "TargetConfig",
     "TrainConfig",
@@ -144,18 +147,60 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class FineTuneConfig:
+    """Large-margin fine-tuning: a second stage of the run, on longer crops without change of speed.
+
+    Source: Thienpondt, Desplanques and Demuynck, "The IDLab VoxSRC-20 Submission: Large Margin Fine-Tuning and
+    Quality-Aware Score Calibration", ICASSP 2021 (arXiv 2010.11255). Distillation, where there is one, goes on.
+
+    Attributes:
+        epochs: passes over the corpus, after those of training; 0 is no such stage.
+        seconds: length of its crops, at least that of training.
+        margin: of the AAM-softmax from the first step on, in radians, at least that of training.
+        learning_rate: peak of its own schedule: a rise over a tenth of the stage, then half a cosine down to
+            `train.final_rate` of it.
+        batch_size: utterances a step, over all processes together; 0 is that of training.
+    """
+
+    epochs: int = 0
+    seconds: float = 6.0
+    margin: float = 0.5
+    learning_rate: float = 1e-4
+    batch_size: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            self.epochs >= 0, "fine-tuning epochs cannot be negative", got=self.epochs, allowed="0 or more"
+        )
+        check_range("finetune.seconds", self.seconds, 0, math.inf)
+        check_range("finetune.margin", self.margin, 0, MARGIN_LIMIT, low_allowed=True)
+        check_range("finetune.learning_rate", self.learning_rate, 0, math.inf)
+        require(
+            self.batch_size == 0 or self.batch_size >= 2,
+            "batch normalisation needs a batch, in fine-tuning too",
+            got=self.batch_size,
+            allowed="2 or more; 0 is the batch of training",
+        )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run, whole.
 
     Attributes:
-        student: a name from `distilvox.models.MODELS`.
+        student: a name from `distilvox.models.MODELS`; if empty, the student of `init`, or xvector-s without one.
         student_options: fields of that student's config that differ from its defaults.
+        init: `run:FOLDER`, a trained run of the same architecture whose weights the student starts with; if empty,
+            the weights are drawn from the seed.
         targets: how the teacher is used; None for plain training.
+        finetune: a second stage with a larger margin; its fields go by their full names only.
     """
 
-    student: str = "xvector-s"
+    student: str = ""
     student_options: dict[str, Any] = field(default_factory=dict)
+    init: str = ""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
     targets: TargetConfig | None = field(default_factory=TargetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    finetune: FineTuneConfig = field(default_factory=FineTuneConfig)

@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from distilvox.errors import UserError, unknown
 
+QUALIFIED = frozenset({"finetune"})
+"""Parts whose fields go by `part.name` alone: they repeat names of other parts, which keep the bare ones."""
+
 
 def to_json(config: Any) -> dict[str, Any]:
     """A nested dataclass as plain JSON values; tuples become lists."""
@@ -26,7 +29,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def full_name(config: Any, name: str) -> str:
-    """`epochs` → `train.epochs`: where a field stands, by its name alone or already in full.
+    """`epochs` → `train.epochs`: where a field stands, by its name alone (`QUALIFIED` aside) or already in full.
 
     Raises:
         UserError: an unknown name (lists those known) or one that stands in two places.
@@ -36,7 +39,8 @@ def full_name(config: Any, name: str) -> str:
     part, dot, rest = name.partition(".")
     if (dot and rest in nested.get(part, ())) or (name in parts and name not in nested):
         return name
-    places = [f"{p}.{name}" for p, names in nested.items() if name in names]
+    bare = {part: names for part, names in nested.items() if part not in QUALIFIED}
+    places = [f"{p}.{name}" for p, names in bare.items() if name in names]
     if len(places) > 1:
         raise UserError(
             f"the field {name!r} stands in {len(places)} places", got=name, allowed=", ".join(places)
@@ -44,7 +48,8 @@ def full_name(config: Any, name: str) -> str:
     if not places and name in nested:
         return name
     if not places:
-        known = [p for p in parts if p not in nested] + [n for names in nested.values() for n in names]
+        known = [p for p in parts if p not in nested] + [n for names in bare.values() for n in names]
+        known += [f"{p}.{n}" for p in nested.keys() - bare.keys() for n in nested[p]]
         raise unknown("field of a run", name, known)
     return places[0]
 

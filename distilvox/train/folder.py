@@ -16,28 +16,43 @@ from distilvox.teachers.base import Teacher
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
 from distilvox.train.fields import differences, to_json
+from distilvox.train.start import Init
 from distilvox.views.bank import Bank
 
-FREE = frozenset({"corpus.path", "teacher.uri", "distilvox", "train.threads"})
+FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "distilvox", "train.threads"})
 """Where things lie, and how fast they are computed, may change between two sessions of a run."""
+
+
+def settings(config: RunConfig, student: models.Student, init: Init | None) -> dict[str, Any]:
+    """The part of `config.json` that follows from the configuration alone, every default resolved.
+
+    Fine-tuning that is not asked for is null, whatever its other fields say: they decide nothing.
+    """
+    parts = {part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")}
+    return {
+        "model": {"name": student.name, "config": to_json(student.config)},
+        "init": init.record() if init else None,
+        **parts,
+        "finetune": to_json(config.finetune) if config.finetune.epochs else None,
+    }
 
 
 def run_record(
     config: RunConfig,
     *,
     student: models.Student,
+    init: Init | None,
     corpus: Corpus,
     bank: Bank,
     teacher: Teacher | None,
     judge: Judge | None,
     speakers: Sequence[str],
 ) -> dict[str, Any]:
-    """What `config.json` holds: every default resolved, and the id of everything that decides the result."""
+    """What `config.json` holds: the settings, and the id of everything else that decides the result."""
     return {
         "version": VERSION,
         "distilvox": __version__,
-        "model": {"name": student.name, "config": to_json(student.config)},
-        **{part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")},
+        **settings(config, student, init),
         "corpus": {
             "path": str(corpus.path),
             "id": corpus.id,

@@ -27,11 +27,12 @@ from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig, TrainConfig
 from distilvox.train.distributed import World, has_fast_bf16, join, pick_device
 from distilvox.train.folder import open_run, run_record
-from distilvox.train.runlog import RunLog
-from distilvox.train.schedules import learning_rate
-from distilvox.train.targets import prepare_targets, view_of_epoch
+from distilvox.train.runlog import RunLog, read_log
+from distilvox.train.stages import Stage, stage_targets, stages
+from distilvox.train.start import make_student
+from distilvox.train.targets import Targets, view_of_epoch
 from distilvox.views.bank import Bank, synthetic_bank
-from distilvox.views.batches import batches, steps_per_epoch
+from distilvox.views.batches import batches
 from distilvox.views.draws import view_speakers
 
 FLUSH_STEPS = 20
@@ -123,104 +124,117 @@ def _fit(
     if judge is not None and not force:
         judge.refuse_training_speakers(corpus.speakers)
     bank = synthetic_bank(0) if bank is None else bank
+    plan = stages(config, len(corpus), world.size)
 
-    # ---- student and head, from the seed; then the folder, the teacher, the objective ------------------------
+    # ---- student and head, from the seed or a run; then the folder, the teacher, the objective ---------------
     torch.manual_seed(train.seed)
-    student = models.build(config.student, **config.student_options)
+    student, init = make_student(config)
     head = SpeakerHead(names, student.embedding_dim)
+    copied = init.copy_centres(head) if init else 0
     record = run_record(
-        config, student=student, corpus=corpus, bank=bank, teacher=teacher, judge=judge, speakers=names
-    )
+        config, student=student, init=init, corpus=corpus, bank=bank, teacher=teacher, judge=judge, speakers=names
+    )  # fmt: skip
     if world.is_main:
         open_run(out, record, resume)
     world.barrier()
     if (out / (EVALUATION if judge else WEIGHTS)).exists():
         say(f"{out} is finished already: nothing to do")
         return out
-    targets = None
-    if teacher is not None and config.targets is not None:
-        targets = prepare_targets(
-            teacher.to(device), corpus, config=config.targets, views=config.views, bank=bank,
-            scale=config.objective.kd_scale, device=device, cache=cache, judge=judge, world=world,
+    taught: list[Targets] = []
+    if teacher is not None:
+        taught = stage_targets(
+            plan, teacher.to(device), corpus,
+            config=config, bank=bank, device=device, cache=cache, judge=judge, world=world,
         )  # fmt: skip
+        looked = taught[0].preflight
         if world.is_main:
-            say(targets.preflight.render())
-            write_json(out / "preflight.json", targets.preflight.to_json())
-        for warning in refuse(targets.preflight, force):
+            say(looked.render())
+            write_json(out / "preflight.json", looked.to_json())
+        for warning in refuse(looked, force):
             say(f"teacher: {warning}")
     torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
     objective = Objective(
-        config.objective, head,
-        teacher_centres=targets.head.weight if targets else None, teacher_sizes=targets.sizes if targets else (),
+        plan[0].objective, head,
+        teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
     )  # fmt: skip
     module = Distiller(student, objective).to(device).train()
     model = module if world.size == 1 else DistributedDataParallel(module)
 
-    # ---- optimiser and position ------------------------------------------------------------------------------
-    optimiser = _optimiser(module, train)
-    step = 0
+    # ---- position --------------------------------------------------------------------------------------------
+    done = 0  # steps
     if (state := checkpoint.load(out, device=device)) is not None:
         module.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["rng"].cpu())
-        step = int(state["step"])
-        say(f"resumed at step {step}")
-    epoch_steps = steps_per_epoch(len(corpus), train.batch_size, world.size)
-    total_steps = train.epochs * epoch_steps
+        done = int(state["step"])
+        say(f"resumed at step {done}")
+    elif init:
+        say(
+            f"starts with the weights of {init.uri}; {copied:,} of {len(names):,} class centres are its own, "
+            "matched by name, the others are drawn"
+        )
+    total_steps = plan[-1].end_step
     bf16 = train.precision == "bf16" or (train.precision == "auto" and has_fast_bf16(device))
     say(
         f"{student.name}: {models.parameters_count(student):,} parameters, {len(names):,} speakers, "
-        f"{len(corpus):,} utterances, {epoch_steps} steps an epoch, {device.type} {'bf16' if bf16 else 'float32'}"
+        f"{len(corpus):,} utterances, {plan[0].epoch_steps} steps an epoch, "
+        f"{device.type} {'bf16' if bf16 else 'float32'}"
     )
 
     # ---- the loop --------------------------------------------------------------------------------------------
-    stream = batches(
-        corpus, config.views, bank, epochs=train.epochs, start_step=step, batch_size=train.batch_size,
-        seed=train.seed, rank=world.rank, world_size=world.size, device=device,
-        view_of=lambda epoch: view_of_epoch(config.targets, epoch),
-    )  # fmt: skip
     with ExitStack() as stack:
-        stack.enter_context(closing(stream))
         bar = stack.enter_context(progress(enabled=world.is_main))
-        log = stack.enter_context(closing(RunLog(out, step=step))) if world.is_main else None
-        task = bar.add_task(f"training {out.name}", total=total_steps, completed=step, note="")
-        for step, epoch, views in stream:
-            position = step / epoch_steps
-            rate = learning_rate(
-                step, total_steps=total_steps, warmup_steps=round(train.warmup_epochs * epoch_steps),
-                peak=train.learning_rate, final=train.learning_rate * train.final_rate,
-            )  # fmt: skip
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            target = targets.embed(views, view_of_epoch(config.targets, epoch)) if targets else None
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                total, parts = model(views.waves, views.labels, target, position)
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            norm = nn.utils.clip_grad_norm_(module.parameters(), train.max_grad_norm)
-            optimiser.step()
-
-            done = step + 1
-            epoch_done = done % epoch_steps == 0
-            due = epoch_done or done % train.checkpoint_steps == 0
-            if log is None:
+        log = stack.enter_context(closing(RunLog(out, step=done))) if world.is_main else None
+        task = bar.add_task(f"training {out.name}", total=total_steps, completed=done, note="")
+        for number, stage in enumerate(plan):
+            if done >= stage.end_step:
                 continue
-            log.step(step, position, rate, {"total": total, **parts, "grad_norm": norm})
-            if due or done % FLUSH_STEPS == 0:
-                loss = _finite(log.flush())
-                bar.update(task, completed=done, note=f"loss {loss:.3f}")
-            if (
-                judge is not None
-                and epoch_done
-                and (epoch + 1) % train.evaluate_epochs == 0
-                and done < total_steps
-            ):
-                rate_now = judge.eer(judge.embed(module.eval().student, device=device))
-                module.train()
-                log.evaluation(step, done / epoch_steps, {"eer": rate_now})
-                say(f"epoch {epoch + 1}: EER {rate_now:.2%} on {judge.trials.name}, raw cosine")
-            if due:
-                checkpoint.save(out, step=done, model=module, optimiser=optimiser)
+            if number:
+                say(f"{stage.name}: {stage.epoch_steps} steps an epoch on crops of {stage.views.seconds:g} s, "
+                    f"margin {stage.objective.margin:g}")  # fmt: skip
+            objective.config = stage.objective
+            targets = taught[number] if taught else None
+            if targets is not None and objective.teacher_centres is not None:
+                objective.teacher_centres.copy_(targets.head.weight)
+            # A new optimiser for each stage: the moments of the last one are those of other gradients.
+            optimiser = _optimiser(module, train)
+            if state is not None and done > stage.first_step:
+                optimiser.load_state_dict(state["optimiser"])
+            stream = batches(
+                corpus, stage.views, bank, epochs=stage.epochs, first_epoch=stage.first_epoch,
+                start_step=done - stage.first_step, batch_size=stage.batch_size, seed=train.seed,
+                rank=world.rank, world_size=world.size, device=device,
+                view_of=lambda epoch: view_of_epoch(config.targets, epoch),
+            )  # fmt: skip
+            for place, epoch, views in stack.enter_context(closing(stream)):
+                step, position = stage.first_step + place, stage.first_epoch + place / stage.epoch_steps
+                rate = stage.rate(place)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                target = targets.embed(views, view_of_epoch(config.targets, epoch)) if targets else None
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                    total, parts = model(views.waves, views.labels, target, position)
+                optimiser.zero_grad(set_to_none=True)
+                total.backward()
+                norm = nn.utils.clip_grad_norm_(module.parameters(), train.max_grad_norm)
+                optimiser.step()
+
+                done = step + 1
+                epoch_done = (place + 1) % stage.epoch_steps == 0
+                due = epoch_done or done % train.checkpoint_steps == 0
+                if log is None:
+                    continue
+                log.step(step, position, rate, {"total": total, **parts, "grad_norm": norm})
+                if due or done % FLUSH_STEPS == 0:
+                    loss = _finite(log.flush(), stage.option)
+                    bar.update(task, completed=done, note=f"loss {loss:.3f}")
+                look = (epoch + 1) % train.evaluate_epochs == 0 or done == stage.end_step
+                if judge is not None and epoch_done and look and done < total_steps:
+                    rate_now = judge.eer(judge.embed(module.eval().student, device=device))
+                    module.train()
+                    log.evaluation(step, float(epoch + 1), {"eer": rate_now})
+                    say(f"epoch {epoch + 1}: EER {rate_now:.2%} on {judge.trials.name}, raw cosine")
+                if due:
+                    checkpoint.save(out, step=done, model=module, optimiser=optimiser)
 
         # ---- what is left behind -----------------------------------------------------------------------------
         if log is not None:
@@ -228,11 +242,13 @@ def _fit(
             if judge is not None:
                 embeddings = judge.embed(module.eval().student, device=device)
                 evaluation = judge.judge(embeddings)
-                log.evaluation(total_steps - 1, float(train.epochs), {"eer": evaluation.eer})
+                log.evaluation(total_steps - 1, float(plan[-1].end_epoch), {"eer": evaluation.eer})
                 save_evaluation(out, evaluation, judge, embeddings)
                 low, high = evaluation.eer_ci
+                before = "".join(f"; {_eer_after(out, s):.2%} after {s.name}" for s in plan[:-1])
                 say(
-                    f"{out}: EER {evaluation.eer:.2%} ({low:.2%} – {high:.2%}) on {judge.trials.name}, raw cosine"
+                    f"{out}: EER {evaluation.eer:.2%} ({low:.2%} – {high:.2%}) on {judge.trials.name}, "
+                    f"raw cosine{before}"
                 )
     world.barrier()
     return out
@@ -240,6 +256,12 @@ def _fit(
 
 def _silent(*_: Any) -> None:
     """What the other ranks say."""
+
+
+def _eer_after(out: Path, stage: Stage) -> float:
+    """The EER at the end of a stage, as it was logged; perhaps by a session that was killed later."""
+    lines = [line for line in read_log(out) if line["step"] == stage.end_step - 1]
+    return next((line["evaluation"]["eer"] for line in lines if "evaluation" in line), math.nan)
 
 
 def _optimiser(module: Distiller, train: TrainConfig) -> torch.optim.AdamW:
@@ -253,14 +275,14 @@ def _optimiser(module: Distiller, train: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=train.learning_rate, fused=True)
 
 
-def _finite(lines: list[dict[str, float]]) -> float:
+def _finite(lines: list[dict[str, float]], option: str) -> float:
     """The last loss; raises a UserError that names the first step whose loss or gradient is not finite."""
     for line in lines:
         if not (math.isfinite(line["total"]) and math.isfinite(line["grad_norm"])):
             raise UserError(
                 f"the loss is not finite at step {int(line['step'])}",
                 got=", ".join(f"{name} {value:g}" for name, value in line.items()),
-                remedy="lower --learning-rate; the last checkpoint is from before this step",
+                remedy=f"lower {option}; the last checkpoint is from before this step",
                 exit_code=1,
             )
     return lines[-1]["total"] if lines else math.nan

@@ -162,6 +162,7 @@ def batches(
     batch_size: int,
     seed: int = 0,
     start_step: int = 0,
+    first_epoch: int = 0,
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | str = "cpu",
@@ -173,6 +174,8 @@ def batches(
         epochs: passes over the corpus, counted from step 0.
         batch_size: utterances a step over all ranks together.
         seed: of the epochs' orders; the views have their own, `config.seed`.
+        start_step: the first to yield.
+        first_epoch: the number of step 0's epoch: a later stage of a run has orders and views of its own.
         view_of: epoch → the view shown in it; the epoch itself by default, `lambda e: e % V` for
             a teacher's cache of V views.
 
@@ -189,9 +192,10 @@ def batches(
     def produce() -> Iterator[Batch]:
         for step in range(start_step, epochs * per_epoch):
             indices = step_indices(
-                len(corpus), step, seed=seed, batch_size=batch_size, rank=rank, world_size=world_size
-            )
-            epoch = step // per_epoch
+                len(corpus), first_epoch * per_epoch + step, seed=seed, batch_size=batch_size, rank=rank,
+                world_size=world_size,
+            )  # fmt: skip
+            epoch = first_epoch + step // per_epoch
             yield Batch(step, epoch, make_views(corpus, indices, view_of(epoch), config, placed))
 
     return _ahead(produce)
