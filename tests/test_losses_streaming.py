@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distilvox.errors import UserError
+from distilvox.losses import trained
 from distilvox.losses.kd import label_kd, non_target_kd, target_kd
 from distilvox.losses.margin import aam, cross_entropy
 from distilvox.losses.passes import Alone, Walk, frozen_sums
@@ -142,6 +143,17 @@ def test_a_frozen_head_and_no_teacher() -> None:
     assert frozen.equal(whole[0])
     with torch.no_grad():
         assert streaming_objective(**alone, margin=0.2, scale=32.0)["ce"].allclose(parts["ce"])
+
+
+def test_keeping_blocks_for_the_backward_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = a_batch(7, 30, 6, 5)
+    settings: dict[str, Any] = {"margin": 0.3, "scale": 32.0, "block": 8}
+    kept = results(streaming_objective, given, **settings)
+    monkeypatch.setattr(trained, "KEPT", {})
+    for mine, right in zip(results(streaming_objective, given, **settings), kept, strict=True):
+        torch.testing.assert_close(mine, right, rtol=1e-12, atol=1e-12)
+    settings["scale"] = 64.0  # its powers may leave the range, so they are never kept
+    assert all(part.isfinite().all() for part in results(streaming_objective, given, **settings))
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -288,7 +300,8 @@ def test_hide_reaches_the_targets_of_its_own_block_alone() -> None:
     hide(logits, torch.tensor([-1, 0, 3, 4, 900]))
     hidden = torch.zeros(5, 4, dtype=torch.bool)
     hidden[1, 0] = hidden[2, 3] = True
-    assert logits.equal(before.masked_fill(hidden, -math.inf))
+    assert logits.equal(before.masked_fill(hidden, -1e30))
+    assert logits.exp2()[hidden].eq(0).all()
 
 
 def test_frozen_sums_are_a_softmax_and_its_mean_centre() -> None:

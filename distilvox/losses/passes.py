@@ -1,12 +1,10 @@
-"""Walks over blocks of classes: what the streaming objective computes without a matrix [B, C].
+"""Walks over blocks of classes, by one process or by several that hold a share of the classes each.
 
-`frozen_sums` reads class centres that are not trained, once: their mean under each softmax is also the
-gradient, so there is nothing left to do in the backward pass. `HeadSums` trains its centres, whose
-gradient needs each softmax normalised: its backward pass computes the blocks again.
+Embeddings arrive with length 1; centres with any, and get length 1 block by block, in the embeddings'
+dtype. Peak extra memory is O(B · block + block · D).
 
-Peak extra memory is O(B · block + block · D), beside the gradient of trained centres [C, D] and one number for
-each class. Everything here is in one dtype, float32 or float64; centres of another are converted block by
-block. Embeddings arrive with length 1, centres with any.
+`frozen_sums` is the pass over centres that are not trained. One pass suffices for them: the mean centre
+under each softmax is also the gradient of its log-sum-exp. Trained centres: `distilvox.losses.trained`.
 """
 
 from __future__ import annotations
@@ -14,12 +12,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from distilvox.losses.checks import Number
 from distilvox.losses.statistics import IN_RANGE, LN2, Sums, hide, nothing
@@ -84,20 +80,40 @@ class Walk:
     block: int | None
     ranks: Ranks
 
-    def blocks(self, centres: Tensor, rows: int) -> Iterator[slice]:
+    def step(self, centres: Tensor, rows: int) -> int:
+        """Classes in a block."""
         classes, dim = centres.shape
         fitting = BLOCK_ELEMENTS.get(centres.device.type, 2**24) // max(rows, dim, 1)
-        step = self.block or max(16, fitting)
-        for first in range(0, classes, step):
-            yield slice(first, min(first + step, classes))
+        return min(self.block or max(16, fitting), classes)
+
+    def units(
+        self, centres: Float[Tensor, "C D"], rows: Float[Tensor, "B _"]
+    ) -> Iterator[tuple[slice, Float[Tensor, "N D"], Float[Tensor, "N 1"]]]:
+        """Block by block: which classes, their centres at length 1, and one over the length they have.
+
+        The centres at length 1 live until the next block is asked for.
+        """
+        step = self.step(centres, len(rows))
+        space = rows.new_empty(step, centres.shape[1])
+        for first in range(0, len(centres), step):
+            part = slice(first, min(first + step, len(centres)))
+            block = centres.detach()[part].to(rows.dtype)
+            inverse = one_over_length(block)
+            yield part, torch.mul(block, inverse, out=space[: len(block)]), inverse
+
+    def logits(self, centres: Float[Tensor, "C D"], rows: Float[Tensor, "B _"]) -> Space:
+        """Memory for one block of logits, used again for every block: fresh pages cost as much as a pass."""
+        return Space(rows.new_empty(len(rows) * self.step(centres, len(rows))))
 
 
-class Teacher(NamedTuple):
-    """What KD on the student's own centres compares them with; `over` is κ/τ, KD's scale over temperature."""
+@dataclass(frozen=True)
+class Space:
+    """Memory that takes matrices of any width up to the one it was made for."""
 
-    embeddings: Float[Tensor, "B E"]
-    centres: Float[Tensor, "C E"]
-    over: Number
+    flat: Tensor
+
+    def of(self, rows: int, columns: int) -> Float[Tensor, "B N"]:
+        return self.flat[: rows * columns].view(rows, columns)
 
 
 def frozen_sums(
@@ -116,10 +132,9 @@ def frozen_sums(
     rows, columns = ranks.gather(queries.detach()), ranks.gather(labels) - ranks.start
     in_range = over <= IN_RANGE
     sums = nothing(rows, rows.shape[1], in_range=in_range)
-    raised = rows * (over / LN2)
-    for part in walk.blocks(centres, len(rows)):
-        unit = _unit(centres[part], rows)
-        logits = raised @ unit.T
+    raised, space = rows * (over / LN2), walk.logits(centres, rows)
+    for part, unit, _ in walk.units(centres, rows):
+        logits = torch.mm(raised, unit.T, out=space.of(len(rows), len(unit)))
         hide(logits, columns - part.start)
         sums = sums.add(logits, in_range=in_range)
         sums.moments.addmm_(logits, unit)
@@ -137,151 +152,33 @@ def target_centres(
     like: Float[Tensor, "B _"], centres: Float[Tensor, "C D"], labels: Int[Tensor, " B"], ranks: Ranks
 ) -> Float[Tensor, "B D"]:
     """The unit centre of each row's target, in the dtype of `like`, without gradient."""
-    return ranks.mine(ranks.add(_own_targets(like, centres, ranks.gather(labels) - ranks.start)))
+    centres, columns = centres.detach(), ranks.gather(labels) - ranks.start
+    return ranks.mine(ranks.add(held_targets(centres, columns, like.dtype)))
 
 
-class HeadSums(torch.autograd.Function):
-    """Statistics of unit embeddings [B, D] against trained centres [C, D], and their gradients.
-
-    Inputs: student, head, labels, `over` (the cross entropy's scale), teacher (or None), walk.
-    Outputs, each [B]: log Σ exp(`over` · cosine) over non-targets; the target's cosine; the largest cosine
-    of a non-target; and with a teacher log Σ exp z, log Σ exp t, and Σ p̃ · (t − z) over non-targets, where
-    z and t are KD's logits and p̃ the teacher's softmax. Without one, the last three are of size [0].
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        student: Tensor,
-        head: Tensor,
-        labels: Tensor,
-        over: float,
-        teacher: Teacher | None,
-        walk: Walk,
-    ) -> tuple[Tensor, ...]:
-        ranks = walk.ranks
-        rows, columns = ranks.gather(student), ranks.gather(labels) - ranks.start
-        raised = rows * (over / LN2)
-        sums = nothing(rows, 0, in_range=False)
-        z_sums, t_sums = nothing(rows, 0, in_range=False), nothing(rows, 1, in_range=False)
-        if teacher is not None:
-            teacher = teacher._replace(embeddings=ranks.gather(teacher.embeddings))
-            raised_teacher = teacher.embeddings * (teacher.over / LN2)
-        for part in walk.blocks(head, len(rows)):
-            x = raised @ _unit(head[part], rows).T
-            if teacher is not None:
-                z = x * (teacher.over / over)
-                t = raised_teacher @ _unit(teacher.centres[part], rows).T
-                lead = t - z
-                hide(z, columns - part.start)
-                hide(t, columns - part.start)
-                z_sums = z_sums.add(z, in_range=False)
-                t_sums = t_sums.add(t, in_range=False)
-                t_sums.moments.add_(torch.linalg.vecdot(t, lead)[:, None])
-            hide(x, columns - part.start)
-            sums = sums.add(x, in_range=False)
-        top = ranks.largest(sums.reference) * (LN2 / over)
-        log_sum = together(sums, ranks).log_sum()
-        targets = ranks.add(torch.linalg.vecdot(rows, _own_targets(rows, head, columns)))
-        if teacher is None:
-            kd = (log_sum[:0],) * 3
-        else:
-            z_sums, t_sums = together(z_sums, ranks), together(t_sums, ranks)
-            kd = z_sums.log_sum(), t_sums.log_sum(), LN2 * t_sums.mean()[:, 0]
-        ctx.over, ctx.teacher, ctx.walk = over, teacher, walk
-        ctx.save_for_backward(rows, head, columns, log_sum, kd[0], kd[1])
-        found = tuple(ranks.mine(value) for value in (log_sum, targets, top))
-        found += tuple(ranks.mine(value) if teacher is not None else value.clone() for value in kd)
-        ctx.mark_non_differentiable(found[2], found[4])
-        return found
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.autocast(upstream[0].device.type, enabled=False):
-            return *_head_gradients(ctx, upstream), None, None, None, None
+def held_targets(
+    centres: Float[Tensor, "C D"], columns: Int[Tensor, " B"], dtype: torch.dtype
+) -> Float[Tensor, "B D"]:
+    """Unit centres of the targets that this process holds, and zeros for the others."""
+    inside, held = within(columns, centres)
+    block = centres[inside].to(dtype)
+    return block * (one_over_length(block) * held[:, None])
 
 
-def _head_gradients(ctx: Any, upstream: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
-    """What `HeadSums` sends to the student's embeddings and to the head."""
-    rows, head, columns, log_sum, z_log_sum, t_log_sum = ctx.saved_tensors
-    over, teacher, walk = ctx.over, ctx.teacher, ctx.walk
-    ranks = walk.ranks
-    for_sum, for_target = (ranks.gather(upstream[k]) for k in (0, 1))
-    weight = (for_sum * over)[:, None]
-    if teacher is not None:
-        z_weight, gap_weight = ((teacher.over * ranks.gather(upstream[k]))[:, None] for k in (3, 5))
-        raised_teacher = teacher.embeddings * (teacher.over / LN2)
-    raised, level = rows * (over / LN2), (log_sum / -LN2)[:, None]
-    student_grad = torch.zeros_like(rows)
-    head_grad = torch.empty_like(head) if ctx.needs_input_grad[1] else None
-    for part in walk.blocks(head, len(rows)):
-        unit = _unit(head[part], rows)
-        x = torch.addmm(level, raised, unit.T)
-        hide(x, columns - part.start)
-        if teacher is None:
-            slope = x.exp2_().mul_(weight)
-        else:
-            shift = (log_sum[:, None] * (teacher.over / over) - z_log_sum[:, None]) / LN2
-            z = (x * (teacher.over / over)).add_(shift)
-            t = torch.addmm(t_log_sum[:, None] / -LN2, raised_teacher, _unit(teacher.centres[part], rows).T)
-            hide(t, columns - part.start)
-            slope = x.exp2_().mul_(weight).addcmul_(z.exp2_(), z_weight)
-            slope.addcmul_(t.exp2_(), gap_weight, value=-1)
-        student_grad.addmm_(slope, unit)
-        if head_grad is not None:
-            _through_norm(head[part], unit, slope.T @ rows, head_grad[part])
-    own = _own_targets(rows, head, columns)
-    student_grad.addcmul_(own, for_target[:, None])
-    if head_grad is not None:
-        _add_targets(head, head_grad, rows, own, columns, for_target)
-    return ranks.mine(ranks.add(student_grad)), head_grad
-
-
-def _unit(centres: Float[Tensor, "N D"], like: Float[Tensor, "B _"]) -> Float[Tensor, "N D"]:
-    """Centres of length 1 in the dtype of `like`; as `distilvox.models.head.unit`, zero stays zero."""
-    centres = centres.detach().to(like.dtype)
-    return centres / _length(centres)
-
-
-def _length(centres: Float[Tensor, "N D"]) -> Float[Tensor, "N 1"]:
-    return torch.linalg.vector_norm(centres, dim=1, keepdim=True).clamp_min(SHORTEST)
-
-
-def _through_norm(
-    centres: Float[Tensor, "N D"], unit: Float[Tensor, "N D"], grad: Float[Tensor, "N D"], out: Tensor
-) -> None:
-    """Writes to `out` the gradient of centres whose unit centres have the gradient `grad`, overwritten."""
-    length = _length(centres.to(grad.dtype))
-    along = torch.linalg.vecdot(unit, grad)[:, None].masked_fill_(length <= SHORTEST, 0)
-    torch.div(grad.addcmul_(unit, along, value=-1), length, out=out)
-
-
-def _held(columns: Int[Tensor, " B"], centres: Float[Tensor, "C D"]) -> tuple[Tensor, Tensor]:
-    """Columns within this process's classes, and which rows have their target there."""
+def within(columns: Int[Tensor, " B"], centres: Float[Tensor, "C D"]) -> tuple[Tensor, Tensor]:
+    """Columns moved into this process's classes, and which rows have their target there."""
     inside = columns.clamp(0, len(centres) - 1)
     return inside, inside == columns
 
 
-def _own_targets(
-    like: Float[Tensor, "B _"], centres: Float[Tensor, "C D"], columns: Int[Tensor, " B"]
-) -> Float[Tensor, "B D"]:
-    """Unit centres of the targets that this process holds, and zeros for the others."""
-    inside, held = _held(columns, centres)
-    return _unit(centres[inside], like) * held[:, None]
+def one_over_length(centres: Float[Tensor, "N D"]) -> Float[Tensor, "N 1"]:
+    """As in `distilvox.models.head.unit`, so that a zero centre stays zero."""
+    return torch.linalg.vector_norm(centres, dim=1, keepdim=True).clamp_min_(SHORTEST).reciprocal_()
 
 
-def _add_targets(
-    head: Float[Tensor, "C D"],
-    head_grad: Float[Tensor, "C D"],
-    rows: Float[Tensor, "B D"],
-    targets: Float[Tensor, "B D"],
-    columns: Int[Tensor, " B"],
-    upstream: Float[Tensor, " B"],
+def through_length(
+    grad: Float[Tensor, "N D"], unit: Float[Tensor, "N D"], inverse: Float[Tensor, "N 1"], out: Tensor
 ) -> None:
-    """Adds what the targets' cosines send to their centres."""
-    inside, held = _held(columns, head)
-    grad = rows * (upstream * held)[:, None]
-    through = torch.empty_like(grad)
-    _through_norm(head[inside], targets, grad, through)
-    head_grad.index_add_(0, inside, through.to(head_grad.dtype))
+    """From the gradient of unit centres, which it overwrites, that of the centres, into `out`."""
+    along = torch.linalg.vecdot(unit, grad)[:, None].masked_fill_(inverse >= 1 / SHORTEST, 0)
+    torch.mul(grad.addcmul_(unit, along, value=-1), inverse, out=out)

@@ -34,6 +34,9 @@ IN_RANGE = 60.0
 """Logits up to this size (natural units) need no reference: e^±60, times millions, is well inside float32."""
 
 
+HIDDEN = -1e30
+
+
 class Sums(NamedTuple):
     """Mass and moments of a softmax over the classes seen so far; the module's docstring defines them."""
 
@@ -84,12 +87,14 @@ def nothing(like: Float[Tensor, "B D"], moments: int, *, in_range: bool) -> Sums
 
 
 def hide(logits: Float[Tensor, "B N"], columns: Int[Tensor, " B"]) -> None:
-    """Makes −inf of each row's target, in place; columns outside [0, N) are targets of other blocks.
+    """Takes each row's target away, in place; columns outside [0, N) are targets of other blocks.
+
+    It becomes −1e30, whose power is 0 and which, unlike −inf, makes no NaN where it meets itself.
 
     No branch depends on a value, so a GPU's queue runs on.
     """
     inside = columns.clamp(0, logits.shape[1] - 1)
-    penalty = logits.new_zeros(len(columns)).masked_fill_(inside == columns, -math.inf)
+    penalty = logits.new_zeros(len(columns)).masked_fill_(inside == columns, HIDDEN)
     logits.scatter_add_(1, inside[:, None], penalty[:, None])
 
 

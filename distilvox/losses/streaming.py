@@ -35,7 +35,8 @@ from torch.autograd.function import once_differentiable
 from distilvox.errors import require
 from distilvox.losses.checks import Number, check_classification, check_range, precise
 from distilvox.losses.margin import MARGIN_LIMIT, add_margin
-from distilvox.losses.passes import Alone, HeadSums, Ranks, Teacher, Walk, frozen_sums, target_centres
+from distilvox.losses.passes import Alone, Ranks, Walk, frozen_sums, target_centres
+from distilvox.losses.trained import HeadSums, Teacher
 from distilvox.models.head import unit
 
 ALONE = Alone()
