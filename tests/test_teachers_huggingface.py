@@ -170,7 +170,7 @@ def test_tensors_that_do_not_fit_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match=f"{name} holds NaN or infinity"):
         load(f"hf:{folder}")
     change(folder, **{name: torch.zeros(32, 31)})
-    with pytest.raises(UserError, match=rf"{name} has shape \[32, 31\], expected \[32, 32\]"):
+    with pytest.raises(UserError, match=rf"{name} has another shape than \[32, 32\]"):
         load(f"hf:{folder}")
     change(folder, **{name: state[name]})
     assert load(f"hf:{folder}").embedding_dim == 20  # without the layer that no embedding passes

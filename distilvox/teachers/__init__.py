@@ -7,10 +7,9 @@ speechbrain      `speechbrain:FOLDER` SpeechBrain's published ECAPA-TDNN: featur
 speechbrain_net  its network
 wavlm_head the ECAPA-TDNN behind WavLM in the paper's teacher
 wavlm      WavLM in its original naming → transformers
-wavlm_head what follows WavLM in the paper's teacher
 voxceleb2  the speakers of that teacher's class centres
-wavlm_ecapa  `wavlm-ecapa:FILE` the paper's teacher, from its published checkpoint
-huggingface  `hf:REPO_OR_FOLDER` any x-vector model of transformers
+wavlm_ecapa `wavlm-ecapa:FILE` the paper's teacher, from its published checkpoint
+huggingface `hf:REPO_OR_FOLDER` any x-vector model of transformers
 precision  what large teachers compute in
 table      URI → teacher
 heads      class centres over the training speakers: own rows by name, else fitted, else means
