@@ -63,7 +63,7 @@ def summary(runs: Sequence[Run], best: Run | None) -> str:
 def known_speakers(judged: Sequence[Run]) -> str:
     """Whether speakers of the trials were trained on: one sentence, or nothing where it is not known."""
     both: set[str] = set()
-    scored = [run for run in judged if run.scores is not None]
+    scored = [run for run in judged if run.scores is not None and run.config["speakers"] is not None]
     for run in scored:
         trained = set(run.config["speakers"])
         both |= {name for name in run.scores.speakers.tolist() if name in trained} if run.scores else set()
