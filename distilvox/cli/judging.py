@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,13 +14,16 @@ from tyro.conf import Positional, arg
 
 from distilvox.console import out as console
 from distilvox.console import print_json, progress, say
-from distilvox.errors import UserError
+from distilvox.corpus.store import Corpus
+from distilvox.errors import UserError, require
+from distilvox.evaluation.evaluate import CENTRED
 from distilvox.evaluation.judge import Judge
 from distilvox.models.runfolder import CONFIG, load_student
 from distilvox.ship.card import CARD
 from distilvox.ship.runtime import Verifier
 from distilvox.teachers import load
 from distilvox.train.distributed import pick_device
+from distilvox.train.members import centred_embed
 
 Precision = Literal["float32", "int8"]
 
@@ -30,6 +34,7 @@ def evaluate(
     *,
     corpus: Path,
     trials: Path,
+    centre_corpus: Path | None = None,
     device: str = "auto",
     precision: Precision = "float32",
     replicates: int = 1000,
@@ -37,17 +42,20 @@ def evaluate(
 ) -> None:
     """EER and minDCF of a model on a trial list, with confidence intervals over the speakers.
 
-    Whole utterances, raw cosine. Nothing is tuned on the trials.
+    Whole utterances, raw cosine; or, with --centre-corpus, the cosine after the mean embedding of other speech
+    is taken off, which suits a teacher whose embeddings fill only a cone. Nothing is tuned on the trials.
 
     Examples:
         distilvox evaluate runs/student --corpus dev/ --trials dev.txt
         distilvox evaluate bundle/ --corpus dev/ --trials dev.txt --precision int8 --json
         distilvox evaluate ge2e: --corpus dev/ --trials dev.txt
+        distilvox evaluate ge2e:,run:runs/big --corpus dev/ --trials dev.txt --centre-corpus train/
 
     Args:
-        model: a run folder, a bundle, or a teacher's URI (`ge2e:`, `run:FOLDER`).
+        model: a run folder, a bundle, or a teacher's URI (`ge2e:`, `run:FOLDER`; several with commas).
         corpus: the corpus that holds the trials' utterances.
         trials: a list `label enrol test` (VoxCeleb) or `enrol test target|nontarget` (Kaldi).
+        centre_corpus: training speech of other speakers, whose mean embedding is taken off; cached beside it.
         device: auto, cpu, cuda, cuda:N; a bundle runs on the CPU.
         precision: float32 or int8, for a bundle.
         replicates: resamples of the speakers for the confidence interval.
@@ -55,11 +63,16 @@ def evaluate(
     """
     judge = Judge.open(corpus, trials)
     where = pick_device(device)
-    embed = embedder(model, where, precision)
+    if centre_corpus is None:
+        embed = embedder(model, where, precision)
+    else:
+        embed = centred_embedder(model, where, judge, Corpus.open(centre_corpus))
     with progress() as bar:
         task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
         embeddings = judge.embed(embed, device=where, progress=lambda count: bar.advance(task, count))
     result = judge.judge(embeddings, replicates=replicates)
+    if centre_corpus is not None:
+        result = replace(result, scoring=CENTRED)
     if json:
         print_json({"model": model, **result.to_json()})
         return
@@ -95,6 +108,27 @@ def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tens
         f"no model here: {model}",
         allowed="a run folder, a bundle, or a teacher's URI such as ge2e: or run:FOLDER",
     )
+
+
+def centred_embedder(
+    model: str, device: torch.device, judge: Judge, corpus: Corpus
+) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed."""
+    both = sorted(set(judge.speakers.tolist()) & set(corpus.speakers))
+    require(
+        not both,
+        f"the mean to take off may not come from the speakers of {judge.trials.name}",
+        got=f"{len(both)} of them in {corpus.path}, for instance {', '.join(both[:3])}",
+        remedy="give the corpus that was trained on",
+    )
+    require(
+        not (Path(model) / CARD).exists(),
+        "a bundle is judged as it ships: by its raw cosine",
+        got=model,
+        remedy="leave out --centre-corpus, or give the run folder",
+    )
+    uri = f"run:{model}" if (Path(model) / CONFIG).exists() else model
+    return centred_embed(load(uri, device=device), corpus, device)
 
 
 def study(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from distilvox.console import progress
 from distilvox.corpus.store import Corpus
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.cache import TeacherCache
+from distilvox.teachers.ensemble import members_of, side_by_side
 from distilvox.teachers.heads import FittedHead, centred, fit_head, in_sorted_order, training_mean
 from distilvox.teachers.live import LiveTeacher, Speech
 from distilvox.train.config import TargetConfig, to_json
@@ -108,6 +110,24 @@ def open_cache(live: LiveTeacher, views: int, folder: Path, world: World) -> Tea
             world_size=world.size,
             barrier=world.barrier,
         )
+
+
+def centred_embed(teacher: Teacher, corpus: Corpus, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D_t] with the mean over a training corpus removed, each member its own.
+
+    The mean comes from the cache that a distillation from whole utterances reads, built where it is missing.
+    """
+    members, means = members_of(teacher), []
+    for one in members:
+        live = LiveTeacher(one, corpus, ViewConfig(), Bank(), "utterance", device)
+        folder = default_cache(corpus, one, TargetConfig(sees="utterance"), live.view_config, live.bank)
+        means.append(training_mean(open_cache(live, 1, folder, World()).all()))
+
+    def embed(waves: Tensor) -> Tensor:
+        each = zip(members, means, strict=True)
+        return side_by_side([centred(one.embed(waves).cpu(), mean) for one, mean in each])
+
+    return embed
 
 
 def trials_cache(teacher: Teacher, speech: Speech, folder: Path) -> Path:
