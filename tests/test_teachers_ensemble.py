@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,11 +23,12 @@ from distilvox.teachers import TeacherHead, load
 from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.ensemble import Ensemble, members_of, side_by_side
 from distilvox.train.config import TargetConfig
+from distilvox.train.loop import fit
 from distilvox.train.targets import Targets, prepare_targets
 from distilvox.views.bank import synthetic_bank
 from distilvox.views.batches import make_views
 from distilvox.views.draws import ViewConfig
-from tests.making import make_corpus, make_trials
+from tests.making import make_corpus, make_trials, tiny_config
 
 BANK = synthetic_bank(0, seconds=0.5)
 VIEWS = ViewConfig(seconds=0.5)
@@ -174,6 +177,23 @@ def test_the_way_to_average_reaches_targets_and_preflight(corpus: Corpus, tmp_pa
     wrong: Any = "mean"
     with pytest.raises(UserError, match=r"unknown ensemble\n.*'mean'\n.*logits, probabilities"):
         TargetConfig(ensemble=wrong)
+
+
+@pytest.mark.parametrize("how", ["logits", "probabilities"])
+def test_a_student_learns_from_two(how: str, corpus: Corpus, judge: Judge, tmp_path: Path) -> None:
+    config = tiny_config(objective="nskd", epochs=1, ensemble=how)
+    teacher = freeze(Ensemble([Spectrum(20), Spectrum(150, 64)]), "cpu")
+    out = fit(
+        config, corpus=corpus, out=tmp_path / how, teacher=teacher, judge=judge, bank=BANK, device="cpu"
+    )
+    record = json.loads((out / "config.json").read_text())
+    assert record["targets"]["ensemble"] == how
+    assert record["teacher"] == {"uri": "toy:20,toy:150", "id": teacher.id}
+    looked = json.loads((out / "preflight.json").read_text())
+    assert [member["teacher"] for member in looked["members"]] == ["toy:20", "toy:150"]
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert all(line["nskd"] > 0 for line in lines if "nskd" in line)
+    assert load_file(out / "model.safetensors")["projection.weight"].shape == (192, 8)
 
 
 def test_one_permuted_member_is_named(corpus: Corpus, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 margin     aam: AAM-softmax logits from cosines; cross_entropy
 kd         target_kd, non_target_kd and label_kd: label-level distillation, in parts and whole
 embedding  cosine and mse: embedding-level distillation
+ensemble   teacher_logits: of one teacher, or of several whose probabilities are averaged
 objective  Objective and ObjectiveConfig: the weighted total and its named parts
 checks     what the losses check at their door, and their precision
 """

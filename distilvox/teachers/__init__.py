@@ -11,12 +11,16 @@ voxceleb2  the speakers of that teacher's class centres
 wavlm_ecapa `wavlm-ecapa:FILE` the paper's teacher, from its published checkpoint
 huggingface `hf:REPO_OR_FOLDER` any x-vector model of transformers
 precision  what large teachers compute in
+ensemble   `A,B` several teachers as one
 table      URI → teacher
 heads      class centres over the training speakers: own rows by name, else fitted, else means
 live       the teacher run on the spot on views or whole utterances
 blocks     the files of a cache
 cache      embeddings of views on disk, float16, resumable
+subset     some utterances of a corpus as a corpus: those of the trials, to cache
 look       the figures behind the pre-flight, and its verdicts
+advice     a better scale or temperature; is the teacher worse than the student alone?
+probe      two views of an utterance, speed and memory, measured live
 preflight  is this teacher worth learning from, and do its labels fit?
 """
 
