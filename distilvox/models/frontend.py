@@ -7,12 +7,14 @@ an FFT (`bench/frontend.py`), with a smaller error, and no complex numbers, whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from distilvox.errors import require
+from distilvox.errors import require, unknown
 
 FULL_SCALE = 32768.0
 """Kaldi counts samples as 16-bit integers; ours lie in [-1, 1]."""
@@ -28,23 +30,31 @@ def frames_in(samples: int, sample_rate: int = 16_000) -> int:
     return 0 if samples < window else 1 + (samples - window) // shift
 
 
-def spectrum_matrix(window: int, size: int) -> Float[np.ndarray, "W S"]:
+WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "hamming": lambda turn: 0.54 - 0.46 * np.cos(turn),
+    "povey": lambda turn: (0.5 - 0.5 * np.cos(turn)) ** 0.85,
+}
+"""Kaldi's windows, over an angle that makes one full turn from the first sample to the last."""
+
+
+def spectrum_matrix(window: int, size: int, kind: str = "hamming") -> Float[np.ndarray, "W S"]:
     """[W, S] float64: a frame in [-1, 1] times it gives the spectrum's real parts, then imaginary.
 
     W = window samples; S = size points of the transform, of which S / 2 bins are kept (the last, Nyquist,
     has mel weight 0), two numbers each.
     Each column holds, in this order of application: the scale of 16-bit samples, removal of the frame's
-    mean, pre-emphasis 0.97 (the first sample is its own predecessor), a Hamming window, the transform.
+    mean, pre-emphasis 0.97 (the first sample is its own predecessor), the window (`kind`, a key of
+    `WINDOWS`), the transform.
     """
     n = np.arange(window)
     centre = np.eye(window) - 1.0 / window
     emphasis = np.eye(window)
     emphasis[n[1:], n[:-1]] = -PRE_EMPHASIS
     emphasis[0, 0] = 1.0 - PRE_EMPHASIS
-    hamming = 0.54 - 0.46 * np.cos(2 * np.pi * n / (window - 1))
+    taper = WINDOWS[kind](2 * np.pi * n / (window - 1))
     angles = 2 * np.pi * np.outer(np.arange(size // 2), n) / size
     transform = np.concatenate([np.cos(angles), -np.sin(angles)])
-    return FULL_SCALE * ((transform * hamming) @ emphasis @ centre).T
+    return FULL_SCALE * ((transform * taper) @ emphasis @ centre).T
 
 
 def mel_matrix(sample_rate: int, size: int, mels: int) -> Float[np.ndarray, "K F"]:
@@ -76,6 +86,7 @@ class Fbank(nn.Module):
         mels: F, the number of triangular filters.
         mean_norm: subtract each bin's mean over the utterance's frames, so that gain and any fixed
             channel drop out.
+        window: a key of `WINDOWS`; WeSpeaker's models take a Hamming window, 3D-Speaker's Kaldi's own.
 
     Raises:
         UserError: fewer samples than one window; more filters than the spectrum can tell apart.
@@ -84,8 +95,12 @@ class Fbank(nn.Module):
     spectrum: Tensor
     filters: Tensor
 
-    def __init__(self, sample_rate: int = 16_000, mels: int = 80, *, mean_norm: bool = True) -> None:
+    def __init__(
+        self, sample_rate: int = 16_000, mels: int = 80, *, mean_norm: bool = True, window: str = "hamming"
+    ) -> None:
         super().__init__()
+        if window not in WINDOWS:
+            raise unknown("window of the front end", window, WINDOWS)
         require(
             sample_rate > 0 and sample_rate % 200 == 0,
             "the front end cannot cut 25 ms windows every 10 ms at this sample rate",
@@ -105,7 +120,7 @@ class Fbank(nn.Module):
             got=mels,
             allowed="1 or more; 80 is usual at 16 kHz, 40 at 8 kHz",
         )
-        spectrum = spectrum_matrix(self.window, size)
+        spectrum = spectrum_matrix(self.window, size, window)
         self.register_buffer("spectrum", torch.from_numpy(spectrum).float(), persistent=False)
         # Twice, as a bin's power is the sum of two squares: one for the real half, one for the imaginary.
         self.register_buffer("filters", torch.from_numpy(weights).float().repeat(2, 1), persistent=False)

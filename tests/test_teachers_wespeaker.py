@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distilvox.errors import UserError
+from distilvox.models.wespeaker import import_wespeaker
+from distilvox.teachers import load
+from tests.reference.fill import features
+from tests.wespeaker_making import filled, small_state, write_folder
+
+
+def test_a_folder_teaches_as_the_run_that_it_becomes(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "w", small_state(), rows=torch.randn(3, 6))
+    import_wespeaker(folder, tmp_path / "run")
+    teacher, same = load(f"wespeaker:{folder}"), load(f"run:{tmp_path / 'run'}")
+    waves = torch.randn(2, 16_000) * 0.1
+    assert torch.equal(teacher.embed(waves), same.embed(waves))
+    assert teacher.id == same.id
+    assert (teacher.embedding_dim, teacher.sample_rate) == (6, 16_000)
+    assert not teacher.train().training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_its_rows_have_names_or_serve_unnamed(tmp_path: Path) -> None:
+    rows = torch.randn(3, 6)
+    unnamed = load(f"wespeaker:{write_folder(tmp_path / 'a', small_state(), rows=rows)}")
+    assert unnamed.head() is None
+    centres = unnamed.unnamed_head()
+    assert centres is not None
+    assert torch.equal(centres, rows)
+    named = load(f"wespeaker:{write_folder(tmp_path / 'b', small_state(), rows=rows, names=['z', 'a', 'm'])}")
+    head = named.head()
+    assert head is not None
+    assert head.names == ("z", "a", "m")
+    assert torch.equal(head.weight, rows)
+    assert named.unnamed_head() is None
+    bare = load(f"wespeaker:{write_folder(tmp_path / 'c', small_state())}")
+    assert bare.head() is None
+    assert bare.unnamed_head() is None
+
+
+def test_the_published_layout_gives_the_golden_embedding(
+    tmp_path: Path, golden: Callable[[str], Any]
+) -> None:
+    truth = golden("wespeaker_xvec")
+    folder = write_folder(tmp_path / "w", filled(truth["state"]), args=truth["kwargs"])
+    teacher = load(f"wespeaker:{folder}")
+    case = truth["cases"][0]
+    expected = torch.tensor(case["embedding"], dtype=torch.float64)
+    with torch.no_grad():
+        found = teacher.get_submodule("student.backbone")(features(case["frames"]).float())[0]
+    assert (found.double() - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs its folder"):
+        load("wespeaker:")
+    with pytest.raises(UserError, match="no WeSpeaker model here"):
+        load("wespeaker:/nowhere")
+    state = small_state()
+    del state["seg_2.bias"]
+    with pytest.raises(UserError, match=r"seg_2\.bias is missing"):
+        load(f"wespeaker:{write_folder(tmp_path / 'w', state)}")
