@@ -18,6 +18,7 @@ from transformers import WavLMConfig, WavLMModel
 
 from distilvox.errors import UserError, require, unknown
 from distilvox.models.runfolder import match_tensors
+from distilvox.teachers.precision import float32_out
 
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
@@ -205,6 +206,7 @@ def convert(
     renamed = {name: found[original_of[name]].float() for name in own}
     model.load_state_dict(renamed, assign=True)
     parametrize.remove_parametrizations(model.encoder.pos_conv_embed.conv, "weight")  # multiplied out, once
+    model.encoder.dropout.register_forward_hook(float32_out)
     return model.eval()
 
 
