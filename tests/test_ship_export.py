@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from distilvox.errors import UserError
 from distilvox.files import sha256_file
-from distilvox.models import build
+from distilvox.models import MODELS, Student, build
 from distilvox.ship import export as exporting
 from distilvox.ship import parity
 from distilvox.ship.card import FILES, Card, OperatingPoint
@@ -110,6 +110,54 @@ def test_onnx_equals_pytorch_at_unseen_lengths(exported: tuple[Path, Path], rng:
         # Features with an offset per bin: the graph takes means off itself.
         raw = features + rng.normal(0, 3, (1, 1, features.shape[2])).astype(np.float32)
         assert parity.relative_error(feats_in.run(None, {"feats": raw})[0], truth) < 1e-4
+
+
+SMALL = [name for name in MODELS if name.endswith("-s")]
+"""One of every architecture."""
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Student, Path]:
+    """A small student whose batch norms have seen sound, and the folder of its ONNX models."""
+    torch.manual_seed(0)
+    student = build(request.param).train()
+    with torch.no_grad():
+        student(0.1 * torch.randn(4, 12_000))
+    folder = tmp_path_factory.mktemp(request.param)
+    exporting.write_models(student.eval(), folder, "space")
+    return student, folder
+
+
+def test_every_architecture_ships_what_pytorch_computes(
+    shipped: tuple[Student, Path], rng: np.random.Generator
+) -> None:
+    student, folder = shipped
+    waves_in = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    feats_in = onnxruntime.InferenceSession(str(folder / "model.fbank.onnx"))
+    lengths = (9_600, 22_331, 54_321, 100_009, 320_000)  # 0.6 s to 20 s
+    assert not set(lengths) & {*parity.SAMPLES[:-1], exporting.EXAMPLE_SAMPLES}
+    for length, batch in zip(lengths, (1, 4, 2, 1, 1), strict=True):
+        waves = rng.normal(0, 0.1, (batch, length)).astype(np.float32)
+        with torch.no_grad():
+            features = student.frontend(torch.from_numpy(waves))
+            truth = student.backbone(features).numpy()
+        assert parity.relative_error(waves_in.run(None, {"waves": waves})[0], truth) < 1e-4
+        raw = features.numpy() + rng.normal(0, 3, (1, 1, features.shape[2])).astype(np.float32)
+        assert parity.relative_error(feats_in.run(None, {"feats": raw})[0], truth) < 1e-4
+
+
+def test_every_architecture_ships_in_8_bits(
+    shipped: tuple[Student, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Its weights are integers, all but those that the exporter takes apart (ECAPA's attention); little is lost."""
+    student, folder = shipped
+    waves = [rng.normal(0, 0.1, 16_000 + 999 * k).astype(np.float32) for k in range(8)]
+    figures = quantize(folder / "model.onnx", tmp_path / "int8.onnx", waves)
+    assert figures["cosine_worst"] > 0.95
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    integers = sum(np.prod(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8)
+    weights = sum(p.numel() for p in student.backbone.parameters() if p.ndim > 1)
+    assert integers >= 0.9 * weights
 
 
 def test_the_runtime_embeds_as_pytorch_does(exported: tuple[Path, Path], rng: np.random.Generator) -> None:
