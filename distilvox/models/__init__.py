@@ -9,6 +9,7 @@
 - `head`      class centres with the speakers' names
 - `cost`      parameters and multiply–accumulates
 - `foreign`   other projects' weights files, read as tensors by name
+- `wespeaker` WeSpeaker's model folders → students with their class centres
 """
 
 from distilvox.models.cost import macs, parameters_count
