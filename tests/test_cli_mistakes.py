@@ -41,7 +41,7 @@ MISTAKEN = {
     "unknown kind of teacher": (
         ["teacher", "geee:", "--corpus", "{corpus}"],
         "unknown kind of teacher",
-        "allowed: ge2e, run",
+        f"allowed: {', '.join(sorted(SCHEMES))}",
     ),
     "unknown student": (
         ["train", "--corpus", "{corpus}", "--out", "{tmp}/r", "--student", "resnet43"],
