@@ -71,7 +71,7 @@ def test_training_goes_on_from_there(run: Path, tmp_path: Path, capfd: pytest.Ca
         device="cpu",
         bank=BANK,
     )
-    assert "4 of 6 class centres are its own, matched by name" in capfd.readouterr().err
+    assert "its weights, and its class centres of 4 of 6 speakers, matched by name" in capfd.readouterr().err
     ours, theirs = load_student(out), load_student(run)
     assert torch.equal(ours.head[:4], theirs.head)
     assert not torch.equal(ours.head[4:], theirs.head[:2])

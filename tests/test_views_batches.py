@@ -116,6 +116,14 @@ def test_resuming_at_any_step_gives_the_same_bits(start: int) -> None:
     assert all(alike(a.views, b.views) for a, b in zip(whole[start:], rest, strict=True))
 
 
+def test_a_later_stage_shows_the_epochs_that_would_have_come() -> None:
+    whole, later = run(epochs=3), run(epochs=1, first_epoch=2, start_step=1)
+    tail = [batch for batch in whole if batch.epoch == 2][1:]
+    assert len(tail) == len(later) > 0
+    assert [(batch.step, batch.epoch) for batch in later] == [(1 + k, 2) for k in range(len(later))]
+    assert all(alike(a.views, b.views) for a, b in zip(tail, later, strict=True))
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_together_are_one(world: int) -> None:
     whole, parts = run(), [run(rank=rank, world_size=world) for rank in range(world)]

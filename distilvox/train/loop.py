@@ -169,8 +169,8 @@ def _fit(
         say(f"resumed at step {done}")
     elif init:
         say(
-            f"starts with the weights of {init.uri}; {copied:,} of {len(names):,} class centres are its own, "
-            "matched by name, the others are drawn"
+            f"starts from {init.uri}: its weights, and its class centres of {copied:,} of {len(names):,} speakers, "
+            "matched by name"
         )
     total_steps = plan[-1].end_step
     bf16 = train.precision == "bf16" or (train.precision == "auto" and has_fast_bf16(device))
