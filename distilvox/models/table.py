@@ -7,6 +7,7 @@ from typing import Any
 
 from distilvox.errors import require, unknown
 from distilvox.models.backbone import BackboneConfig
+from distilvox.models.campplus import CAMPPlusConfig
 from distilvox.models.dstdnn import DSTDNNConfig
 from distilvox.models.ecapa import ECAPAConfig
 from distilvox.models.resnet import ResNetConfig
@@ -21,6 +22,15 @@ MODELS: dict[str, BackboneConfig] = {
     "resnet152": ResNetConfig(blocks=(3, 8, 36, 3), bottleneck=True),
     "resnet293": ResNetConfig(blocks=(10, 20, 64, 3), bottleneck=True),
     "resnet-s": ResNetConfig(blocks=(1, 1, 1, 1), channels=16, embedding_dim=128),
+    "campplus": CAMPPlusConfig(),
+    "campplus-s": CAMPPlusConfig(
+        embedding_dim=128,
+        head_channels=8,
+        head_blocks=1,
+        head_strides=(2, 2, 2, 1),
+        channels=64,
+        layers=(2, 4, 2),
+    ),
     "dstdnn-s": DSTDNNConfig(),
     "ecapa512": ECAPAConfig(),
     "ecapa-s": ECAPAConfig(channels=128, scale=4, pooled=256, bottleneck=32, embedding_dim=128),
