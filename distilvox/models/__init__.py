@@ -3,8 +3,8 @@
 - `table`     every model by name; `build(name, **fields)`
 - `student`   front end and backbone in one module
 - `frontend`  waveform → log-mel features, as Kaldi computes them, without complex numbers
-- `xvector`, `resnet`  features → embedding, in WeSpeaker's layout
-- `ecapa`     features → embedding by gated blocks and attention over time, in WeSpeaker's layout
+- `backbone`  what every architecture shares
+- `xvector`, `resnet`, `campplus`, `ecapa`, …  features → embedding: an architecture a file, as `table` imports them
 - `pooling`   frames → one vector
 - `head`      class centres with the speakers' names
 - `cost`      parameters and multiply–accumulates
