@@ -8,6 +8,7 @@ import pytest
 
 from distilvox.cli import VERBS
 from distilvox.models import MODELS
+from distilvox.teachers.table import SCHEMES
 from tests.journey import Journey, travelled
 from tests.running import refused, said, tree
 
