@@ -11,6 +11,7 @@ import torch
 
 from distilvox.corpus.store import Corpus
 from distilvox.evaluation.judge import Judge
+from distilvox.evaluation.norm import speaker_means
 from distilvox.models.runfolder import load_student
 from distilvox.teachers.heads import training_mean
 from tests.making import make_corpus, make_trials
@@ -62,3 +63,24 @@ def test_the_mean_may_not_come_from_the_trials_speakers(words: list[object], tmp
     message = refused(2, "evaluate", tmp_path / "run", *words, "--centre-corpus", tmp_path / "dev")
     assert "may not come from the speakers of trials.txt" in message
     assert "4 of them" in message
+
+
+def test_a_cohort_normalises_the_scores_and_they_say_so(words: list[object], tmp_path: Path) -> None:
+    train = tmp_path / "train"
+    top = ["--cohort", train, "--cohort-top", 2]
+    found = json.loads(succeed("evaluate", tmp_path / "run", *words, *top).out)
+    student = load_student(tmp_path / "run", torch.device("cpu")).student
+    judge = Judge.open(tmp_path / "dev", tmp_path / "trials.txt")
+    speech = Corpus.open(train)
+    with torch.no_grad():
+        waves = [torch.from_numpy(speech.wave(k).copy())[None].float() / 32768 for k in range(len(speech))]
+        cohort = speaker_means(torch.cat([student(wave) for wave in waves]).numpy(), speech.labels)
+    expected = judge.judge(judge.embed(student), cohort=cohort, top=2, replicates=9)
+    assert found["eer"] == pytest.approx(expected.eer, abs=0.01)
+    assert found["scores"] == "raw cosine, AS-norm with the nearest 2 of 3 cohort speakers"
+    both = json.loads(succeed("evaluate", tmp_path / "run", *words, *top, "--centre-corpus", train).out)
+    assert both["scores"].startswith("cosine, training mean removed, AS-norm")
+    assert "may not come from" in refused(
+        2, "evaluate", tmp_path / "run", *words, "--cohort", tmp_path / "dev"
+    )
+    assert "top 300 of 3" in refused(2, "evaluate", tmp_path / "run", *words, "--cohort", train)

@@ -16,8 +16,10 @@ from distilvox.console import out as console
 from distilvox.console import print_json, progress, say
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
-from distilvox.evaluation.evaluate import CENTRED
+from distilvox.evaluation.embed import embed_corpus
+from distilvox.evaluation.evaluate import CENTRED, RAW
 from distilvox.evaluation.judge import Judge
+from distilvox.evaluation.norm import TOP, speaker_means
 from distilvox.models.runfolder import CONFIG, load_student
 from distilvox.ship.card import CARD
 from distilvox.ship.runtime import Verifier
@@ -35,6 +37,8 @@ def evaluate(
     corpus: Path,
     trials: Path,
     centre_corpus: Path | None = None,
+    cohort: Path | None = None,
+    cohort_top: int = TOP,
     device: str = "auto",
     precision: Precision = "float32",
     replicates: int = 1000,
@@ -43,10 +47,12 @@ def evaluate(
     """EER and minDCF of a model on a trial list, with confidence intervals over the speakers.
 
     Whole utterances, raw cosine; or, with --centre-corpus, the cosine after the mean embedding of other speech
-    is taken off, which suits a teacher whose embeddings fill only a cone. Nothing is tuned on the trials.
+    is taken off, which suits a teacher whose embeddings fill only a cone. With --cohort, scores are normalised
+    (AS-norm). Nothing is tuned on the trials.
 
     Examples:
         distilvox evaluate runs/student --corpus dev/ --trials dev.txt
+        distilvox evaluate runs/student --corpus dev/ --trials dev.txt --cohort train/
         distilvox evaluate bundle/ --corpus dev/ --trials dev.txt --precision int8 --json
         distilvox evaluate ge2e: --corpus dev/ --trials dev.txt
         distilvox evaluate ge2e:,run:runs/big --corpus dev/ --trials dev.txt --centre-corpus train/
@@ -56,6 +62,8 @@ def evaluate(
         corpus: the corpus that holds the trials' utterances.
         trials: a list `label enrol test` (VoxCeleb) or `enrol test target|nontarget` (Kaldi).
         centre_corpus: training speech of other speakers, whose mean embedding is taken off; cached beside it.
+        cohort: training speech of other speakers, for AS-norm: one mean embedding a speaker.
+        cohort_top: how many of the cohort's speakers, the nearest ones, normalise a score.
         device: auto, cpu, cuda, cuda:N; a bundle runs on the CPU.
         precision: float32 or int8, for a bundle.
         replicates: resamples of the speakers for the confidence interval.
@@ -63,16 +71,20 @@ def evaluate(
     """
     judge = Judge.open(corpus, trials)
     where = pick_device(device)
+    for path in (centre_corpus, cohort):
+        if path is not None:
+            refuse_trial_speakers(judge, Corpus.open(path))
     if centre_corpus is None:
         embed = embedder(model, where, precision)
     else:
-        embed = centred_embedder(model, where, judge, Corpus.open(centre_corpus))
+        embed = centred_embedder(model, where, Corpus.open(centre_corpus))
     with progress() as bar:
         task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
         embeddings = judge.embed(embed, device=where, progress=lambda count: bar.advance(task, count))
-    result = judge.judge(embeddings, replicates=replicates)
+    others = None if cohort is None else cohort_means(embed, Corpus.open(cohort), where)
+    result = judge.judge(embeddings, cohort=others, top=cohort_top, replicates=replicates)
     if centre_corpus is not None:
-        result = replace(result, scoring=CENTRED)
+        result = replace(result, scoring=result.scoring.replace(RAW, CENTRED))
     if json:
         print_json({"model": model, **result.to_json()})
         return
@@ -110,17 +122,33 @@ def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tens
     )
 
 
-def centred_embedder(
-    model: str, device: torch.device, judge: Judge, corpus: Corpus
-) -> Callable[[Tensor], Tensor]:
-    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed."""
+def refuse_trial_speakers(judge: Judge, corpus: Corpus) -> None:
+    """A mean or a cohort of the trials' own speakers would flatter."""
     both = sorted(set(judge.speakers.tolist()) & set(corpus.speakers))
     require(
         not both,
-        f"the mean to take off may not come from the speakers of {judge.trials.name}",
+        f"the mean to take off and the cohort may not come from the speakers of {judge.trials.name}",
         got=f"{len(both)} of them in {corpus.path}, for instance {', '.join(both[:3])}",
         remedy="give the corpus that was trained on",
     )
+
+
+def cohort_means(embed: Callable[[Tensor], Tensor], corpus: Corpus, device: torch.device) -> np.ndarray:
+    """One mean embedding [K, D] for each speaker of a corpus."""
+    with progress() as bar:
+        task = bar.add_task("embedding the cohort", total=len(corpus), note="")
+        embeddings = embed_corpus(
+            embed,
+            corpus,
+            np.arange(len(corpus)),
+            device=device,
+            progress=lambda count: bar.advance(task, count),
+        )
+    return speaker_means(embeddings, corpus.labels)
+
+
+def centred_embedder(model: str, device: torch.device, corpus: Corpus) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed."""
     require(
         not (Path(model) / CARD).exists(),
         "a bundle is judged as it ships: by its raw cosine",

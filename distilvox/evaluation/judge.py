@@ -17,6 +17,7 @@ from distilvox.errors import UserError, require
 from distilvox.evaluation.embed import embed_corpus
 from distilvox.evaluation.evaluate import Evaluation, evaluate
 from distilvox.evaluation.metrics import eer
+from distilvox.evaluation.norm import TOP
 from distilvox.evaluation.score import cosine_scores
 from distilvox.files import atomic_file, write_json
 
@@ -66,10 +67,24 @@ class Judge:
         return embed_corpus(embed, self.corpus, self.rows, device=device, progress=progress)
 
     def judge(
-        self, embeddings: np.ndarray, *, centre: np.ndarray | None = None, replicates: int = 1000
+        self,
+        embeddings: np.ndarray,
+        *,
+        centre: np.ndarray | None = None,
+        cohort: np.ndarray | None = None,
+        top: int = TOP,
+        replicates: int = 1000,
     ) -> Evaluation:
-        """EER, minDCF and their interval for the embeddings that `embed` returned."""
-        return evaluate(embeddings, self.trials, self.speakers, centre=centre, replicates=replicates)
+        """EER, minDCF and their interval for the embeddings that `embed` returned; arguments of `evaluate`."""
+        return evaluate(
+            embeddings,
+            self.trials,
+            self.speakers,
+            centre=centre,
+            cohort=cohort,
+            top=top,
+            replicates=replicates,
+        )
 
     def eer(self, embeddings: np.ndarray) -> float:
         """The EER alone, raw cosine, without an interval: for a look during training."""
