@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -148,6 +149,32 @@ def _stretches(bank: DeviceBank, rows: np.ndarray, draws: Draws) -> Float32[Tens
     return bank.noise.unfold(0, bank.samples, 1).index_select(0, torch.from_numpy(begin).to(bank.device))
 
 
+class Group(NamedTuple):
+    """The crops of all views of one speed, on the device, and which views they are."""
+
+    rows: Int64[np.ndarray, " R"]
+    crops: Int16[Tensor, "R L"]
+
+
+def stack_groups(
+    crops: Sequence[Int16[np.ndarray, " _"]], draws: Draws, device: torch.device | str
+) -> list[Group]:
+    """The B crops that the draws asked for, speed by speed, on the device.
+
+    Raises:
+        UserError: crops and draws do not belong together.
+    """
+    require(
+        [crop.size for crop in crops] == draws.length.tolist(),
+        "the crops are not those that were drawn",
+        allowed="one crop for each draw, of the drawn length",
+    )
+    return [
+        Group(rows, torch.from_numpy(np.stack([crops[row] for row in rows.tolist()])).to(device))
+        for rows in draws.rows_by_speed()
+    ]
+
+
 def augment(
     crops: Sequence[Int16[np.ndarray, " _"]], draws: Draws, bank: DeviceBank
 ) -> Float32[Tensor, "B N"]:
@@ -164,17 +191,15 @@ def augment(
     Raises:
         UserError: crops and draws do not belong together.
     """
-    require(
-        [crop.size for crop in crops] == draws.length.tolist(),
-        "the crops are not those that were drawn",
-        allowed="one crop for each draw, of the drawn length",
-    )
+    return augment_groups(stack_groups(crops, draws, bank.device), draws, bank)
+
+
+def augment_groups(groups: Sequence[Group], draws: Draws, bank: DeviceBank) -> Float32[Tensor, "B N"]:
+    """`augment` for crops that are on the device already."""
     with torch.no_grad():
-        waves = torch.empty(len(crops), bank.samples, device=bank.device)
-        for speed in np.unique(draws.speed):
-            rows = np.flatnonzero(draws.speed == speed)
-            group = torch.from_numpy(np.stack([crops[row] for row in rows.tolist()])).to(bank.device)
-            at_speed = change_speed(group.float() / 32768, float(speed), bank.samples)
+        waves = torch.empty(len(draws.speed), bank.samples, device=bank.device)
+        for rows, crops in groups:
+            at_speed = change_speed(crops.float() / 32768, float(draws.speed[rows[0]]), bank.samples)
             waves[torch.from_numpy(rows).to(bank.device)] = at_speed
 
         rows = np.flatnonzero(draws.room >= 0)

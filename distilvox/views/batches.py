@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from functools import lru_cache
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from distilvox.errors import require
-from distilvox.views.augment import DeviceBank, augment
+from distilvox.views.augment import DeviceBank, augment_groups
 from distilvox.views.bank import Bank
-from distilvox.views.draws import ORDER, ViewConfig, draw, hash64, view_labels
+from distilvox.views.draws import ORDER, Draws, ViewConfig, draw, hash64, view_labels
+from distilvox.views.resident import Resident, Utterances, read_crop, read_groups
+
+__all__ = [
+    "Batch",
+    "Utterances",
+    "Views",
+    "batches",
+    "draw_views",
+    "epoch_order",
+    "make_views",
+    "read_crop",
+    "step_indices",
+    "steps_per_epoch",
+    "whole_batch",
+]
 
 PREFETCH = 3
-
-
-@runtime_checkable
-class Utterances(Protocol):
-    """What views need of a corpus of U utterances."""
-
-    @property
-    def sample_rate(self) -> int: ...
-    @property
-    def speakers(self) -> Sequence[str]: ...
-    @property
-    def labels(self) -> np.ndarray: ...
-    @property
-    def samples(self) -> np.ndarray: ...
-    def __len__(self) -> int: ...
-    def address(self) -> np.ndarray: ...
-    def crop(self, index: int, start: int, length: int) -> np.ndarray: ...
 
 
 class Views(NamedTuple):
@@ -56,14 +54,6 @@ class Batch(NamedTuple):
     views: Views
 
 
-def read_crop(corpus: Utterances, index: int, start: int, length: int) -> Int16[np.ndarray, " L"]:
-    """Samples [start, start + length) of an utterance; past its end it begins again, as often as needed."""
-    samples = int(corpus.samples[index])
-    if start + length <= samples:
-        return corpus.crop(index, start, length)
-    return np.resize(np.roll(corpus.crop(index, 0, samples), -start), length)
-
-
 def make_views(
     corpus: Utterances,
     indices: Int64[np.ndarray, " B"],
@@ -71,10 +61,12 @@ def make_views(
     config: ViewConfig,
     bank: Bank | DeviceBank,
     device: torch.device | str = "cpu",
+    resident: Resident | None = None,
 ) -> Views:
     """View `view` of each utterance in `indices`, drawn and applied.
 
     A `Bank` is placed on `device` for this call; place it once (`DeviceBank.place`) for many calls.
+    Crops are gathered from `resident`, the corpus on that device, if there is one: the same bits.
 
     Raises:
         UserError: the bank has another sample rate, or was placed for views of another length.
@@ -82,20 +74,33 @@ def make_views(
     samples = config.samples(corpus.sample_rate)
     placed = bank if isinstance(bank, DeviceBank) else DeviceBank.place(bank, samples, device)
     _suits(placed, corpus, config)
-    draws = draw(
+    draws = draw_views(corpus, indices, view, config, placed)
+    if resident is None:
+        groups = read_groups(corpus, indices, draws, placed.device)
+    else:
+        groups = resident.read_groups(indices, draws)
+    labels = view_labels(config, corpus.labels[indices], draws, speakers=len(corpus.speakers))
+    waves = augment_groups(groups, draws, placed)
+    return Views(waves, torch.from_numpy(labels).to(waves.device), indices)
+
+
+def draw_views(
+    corpus: Utterances,
+    indices: Int64[np.ndarray, " B"],
+    view: int | Int64[np.ndarray, " B"],
+    config: ViewConfig,
+    bank: DeviceBank,
+) -> Draws:
+    """What `make_views` draws: view `view` of each utterance in `indices`."""
+    return draw(
         config,
         corpus.address()[indices],
         corpus.samples[indices],
         view,
-        noises=len(placed.lengths),
-        rooms=placed.rooms.shape[0],
+        noises=len(bank.lengths),
+        rooms=bank.rooms.shape[0],
         sample_rate=corpus.sample_rate,
     )
-    places = zip(indices.tolist(), draws.start.tolist(), draws.length.tolist(), strict=True)
-    crops = [read_crop(corpus, index, start, length) for index, start, length in places]
-    labels = view_labels(config, corpus.labels[indices], draws, speakers=len(corpus.speakers))
-    waves = augment(crops, draws, placed)
-    return Views(waves, torch.from_numpy(labels).to(waves.device), indices)
 
 
 def _suits(bank: DeviceBank, corpus: Utterances, config: ViewConfig) -> None:
@@ -167,6 +172,7 @@ def batches(
     world_size: int = 1,
     device: torch.device | str = "cpu",
     view_of: Callable[[int], int] = int,
+    resident: Resident | None = None,
 ) -> Generator[Batch, None, None]:
     """Yields (step, epoch, views) from `start_step` to the end of the last epoch, made ahead in one thread.
 
@@ -178,6 +184,7 @@ def batches(
         first_epoch: the number of step 0's epoch: a later stage of a run has orders and views of its own.
         view_of: epoch → the view shown in it; the epoch itself by default, `lambda e: e % V` for
             a teacher's cache of V views.
+        resident: the same corpus on the device, where crops are gathered then.
 
     Raises:
         UserError: at the call, if the batch, the ranks or the bank do not fit. What fails in the
@@ -196,7 +203,8 @@ def batches(
                 world_size=world_size,
             )  # fmt: skip
             epoch = first_epoch + step // per_epoch
-            yield Batch(step, epoch, make_views(corpus, indices, view_of(epoch), config, placed))
+            views = make_views(corpus, indices, view_of(epoch), config, placed, resident=resident)
+            yield Batch(step, epoch, views)
 
     return _ahead(produce)
 

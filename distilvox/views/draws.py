@@ -131,6 +131,10 @@ class Draws:
     room: Int64[np.ndarray, " B"]
     gain_db: Float64[np.ndarray, " B"]
 
+    def rows_by_speed(self) -> list[Int64[np.ndarray, " _"]]:
+        """The views of each speed that was drawn; together they are all of them, and none is empty."""
+        return [np.flatnonzero(self.speed == speed) for speed in np.unique(self.speed)]
+
 
 def _mix(bits: UInt64[np.ndarray, ...]) -> UInt64[np.ndarray, ...]:
     """The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014; Stafford's variant 13)."""
