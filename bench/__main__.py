@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench import Row, frontend, loss, median, runtime, scoring, views
+from bench import Row, frontend, loss, median, runtime, scoring, streaming, views
 from distilvox.files import write_text
 from distilvox.models.frontend import Fbank
 from distilvox.models.runfolder import load_student
@@ -79,6 +79,7 @@ def of_runtime() -> list[Row]:
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "losses": loss.rows,
+    "objective": streaming.rows,
     "views": views.rows,
     "front end": of_frontend,
     "evaluation": of_scoring,
