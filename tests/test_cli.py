@@ -23,7 +23,8 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
 
 
 def test_every_verb_is_part_of_the_journey(journey: Journey) -> None:
-    others = {"synth", "demo", "models"}  # tests/test_synthetic.py; make demo; tests/test_cli_models.py
+    # tests/test_synthetic.py; make demo; tests/test_cli_models.py; tests/test_cli_import.py
+    others = {"synth", "demo", "models", "import"}
     assert {name.split()[0] for name in journey.said} | others == set(VERBS)
 
 

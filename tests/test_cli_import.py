@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from distilvox.models.head import SpeakerHead
 from distilvox.models.runfolder import load_student
 from distilvox.ship.runtime import Verifier
 from distilvox.teachers import load
+from distilvox.train.config import RunConfig
+from distilvox.train.start import make_student
 from tests.making import make_corpus, make_trials
 from tests.running import refused, succeed
 from tests.wespeaker_making import small_state, write_folder
@@ -55,6 +58,17 @@ def test_it_teaches_with_rows_that_nobody_names(run: Path) -> None:
     rows = teacher.unnamed_head()
     assert rows is not None
     assert torch.equal(rows, load_student(run).head)
+
+
+def test_a_student_starts_from_it(run: Path) -> None:
+    student, init = make_student(RunConfig(init=f"run:{run}"))
+    theirs = load_student(run).student.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in student.state_dict().items())
+    assert init is not None
+    head = SpeakerHead(["a", "b", "c"], 6)
+    drawn = head.weight.detach().clone()
+    assert init.copy_centres(head) == 0  # three rows for three speakers are no reason to think them theirs
+    assert torch.equal(head.weight, drawn)
 
 
 def test_it_ships(run: Path, tmp_path: Path) -> None:
