@@ -60,7 +60,8 @@ def distil(
 
     Args:
         corpus: the training speakers: a folder that `distilvox pack` made.
-        teacher: `ge2e:` (the installed resemblyzer weights), `ge2e:FILE`, or `run:FOLDER` (our own).
+        teacher: `wavlm-ecapa:FILE`, `hf:REPO_OR_FOLDER`, `wespeaker:FOLDER`, `speechbrain:FOLDER`, `onnx:FILE`,
+            `ge2e:`, `dvector:`, `run:FOLDER` (our own); several, separated by commas, are an ensemble.
         out: the run folder to write.
         student: a student's name, a wrong one lists them all; if not given, xvector-s, or with --init that run's.
         student_options: `field=value` of the student's configuration, for instance `embedding_dim=192`.
@@ -174,7 +175,8 @@ def teacher(
         distilvox teacher run:runs/big --corpus train/ --json
 
     Args:
-        uri: `ge2e:`, `ge2e:FILE`, or `run:FOLDER`; several, separated by commas, are an ensemble.
+        uri: `wavlm-ecapa:FILE`, `hf:REPO_OR_FOLDER`, `wespeaker:FOLDER`, `speechbrain:FOLDER`, `onnx:FILE`,
+            `ge2e:`, `dvector:`, `run:FOLDER` (our own); several, separated by commas, are an ensemble.
         corpus: the training speakers.
         trials: a trial list of other speakers, for the teacher's own EER.
         trials_corpus: the corpus that holds the trials' utterances; the training corpus if not given.
