@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import Row, median
+from bench import Row, median, pipeline
 from distilvox.views.augment import DeviceBank
 from distilvox.views.bank import synthetic_bank
 from distilvox.views.batches import make_views, read_crop
@@ -66,5 +66,6 @@ def rows() -> list[Row]:
                 error=float(np.abs(waves - slowly()).max()),
                 of="the same in float64, full scale 1",
                 note=f"{CROPS / seconds:,.0f} crops a second",
-            )
+            ),
+            *pipeline.rows(),
         ]

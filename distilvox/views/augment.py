@@ -108,7 +108,11 @@ def change_speed(waves: Float[Tensor, "B L"], speed: float, samples: int) -> Flo
     The outside of the crop counts as silence. Needs full float32 products: keep TF32 off.
     """
     if speed == 1.0:
-        return torch.nn.functional.pad(waves, (0, samples - waves.shape[1]))
+        return (
+            waves
+            if waves.shape[1] == samples
+            else torch.nn.functional.pad(waves, (0, samples - waves.shape[1]))
+        )
     kernel, step, reach = speed_kernel(speed)
     frames = -(-samples * step // (kernel.shape[1] * step)) if samples else 0
     needed = (frames - 1) * step + kernel.shape[0]
@@ -125,7 +129,8 @@ def add_room(
     used, position = np.unique(which, return_inverse=True)
     size = scipy.fft.next_fast_len(waves.shape[1] + responses.shape[1] - 1, real=True)
     spectra = torch.fft.rfft(responses[torch.from_numpy(used).to(waves.device)], n=size)
-    product = torch.fft.rfft(waves, n=size) * spectra[torch.from_numpy(position).to(waves.device)]
+    product = torch.fft.rfft(waves, n=size)
+    product *= spectra[torch.from_numpy(position).to(waves.device)]
     return torch.fft.irfft(product, n=size)[:, : waves.shape[1]]
 
 
@@ -147,6 +152,21 @@ def _stretches(bank: DeviceBank, rows: np.ndarray, draws: Draws) -> Float32[Tens
     noise = draws.noise[rows]
     begin = bank.offsets[noise] + (draws.noise_start[rows] * bank.lengths[noise]).astype(np.int64)
     return bank.noise.unfold(0, bank.samples, 1).index_select(0, torch.from_numpy(begin).to(bank.device))
+
+
+def _take(waves: Float32[Tensor, "B N"], rows: Int64[np.ndarray, " R"]) -> Float32[Tensor, "R N"]:
+    """Some rows; without a copy where they are all."""
+    return waves if rows.size == len(waves) else waves[torch.from_numpy(rows).to(waves.device)]
+
+
+def _replace(
+    waves: Float32[Tensor, "B N"], rows: Int64[np.ndarray, " R"], new: Float32[Tensor, "R N"]
+) -> Float32[Tensor, "B N"]:
+    """The waves with some rows new, written in place; the new ones themselves where they are all."""
+    if rows.size == len(waves):
+        return new
+    waves[torch.from_numpy(rows).to(waves.device)] = new
+    return waves
 
 
 class Group(NamedTuple):
@@ -199,18 +219,17 @@ def augment_groups(groups: Sequence[Group], draws: Draws, bank: DeviceBank) -> F
     with torch.no_grad():
         waves = torch.empty(len(draws.speed), bank.samples, device=bank.device)
         for rows, crops in groups:
-            at_speed = change_speed(crops.float() / 32768, float(draws.speed[rows[0]]), bank.samples)
-            waves[torch.from_numpy(rows).to(bank.device)] = at_speed
+            at_speed = change_speed(crops * (1 / 32768), float(draws.speed[rows[0]]), bank.samples)
+            waves = _replace(waves, rows, at_speed)
 
         rows = np.flatnonzero(draws.room >= 0)
         if rows.size:
-            index = torch.from_numpy(rows).to(bank.device)
-            waves[index] = add_room(waves[index], bank.rooms, draws.room[rows])
+            waves = _replace(waves, rows, add_room(_take(waves, rows), bank.rooms, draws.room[rows]))
 
         rows = np.flatnonzero(draws.noise >= 0)
         if rows.size:
-            index = torch.from_numpy(rows).to(bank.device)
-            waves[index] = add_noise(waves[index], _stretches(bank, rows, draws), draws.snr_db[rows])
+            noise = _stretches(bank, rows, draws)
+            waves = _replace(waves, rows, add_noise(_take(waves, rows), noise, draws.snr_db[rows]))
 
         if draws.gain_db.any():
             gain = torch.from_numpy((10.0 ** (draws.gain_db / 20)).astype(np.float32)).to(bank.device)
