@@ -4,6 +4,11 @@ margin     aam: AAM-softmax logits from cosines; cross_entropy
 kd         target_kd, non_target_kd and label_kd: label-level distillation, in parts and whole
 embedding  cosine and mse: embedding-level distillation
 ensemble   teacher_logits: of one teacher, or of several whose probabilities are averaged
+streaming  the same parts straight from embeddings and class centres, without a matrix [B, C]
+statistics the sums that it keeps of every utterance, and their merge
+passes     over the classes in blocks, and over the processes that hold them
+trained    the pass over a head that learns, and its gradient
+sharded    classes shared out over processes
 objective  Objective and ObjectiveConfig: the weighted total and its named parts
 checks     what the losses check at their door, and their precision
 """

@@ -17,6 +17,7 @@ from distilvox.losses.embedding import cosine, mse
 from distilvox.losses.ensemble import check_sizes, teacher_logits
 from distilvox.losses.kd import label_kd, non_target_kd, target_kd
 from distilvox.losses.margin import MARGIN_LIMIT, aam, cross_entropy
+from distilvox.losses.streaming import streaming_objective
 from distilvox.models.head import SpeakerHead, cosines
 
 KD = Literal["none", "cosine", "mse", "kld", "nskd"]
@@ -180,30 +181,88 @@ class Objective(nn.Module):
         config = self.config
         require(len(student) > 0, "the objective needs at least one utterance", got="an empty batch")
         with torch.autocast(student.device.type, enabled=False):
+            student = precise(student)
+            if teacher is not None:
+                teacher = precise(teacher.detach())
+            self._check_teacher(teacher)
+            projected = student if self.projection is None else self.projection(student)
             margin = config.margin * ramp(epoch, config.margin_warmup_epochs)
-            scores = self.head(student)
-            ce = cross_entropy(aam(scores, labels, margin=margin, scale=config.scale), labels).mean()
-            kd_parts = self._distil(precise(student), scores, labels, teacher, margin)
+            by_label = self._by_label if len(self.teacher_sizes) > 1 else self._streaming
+            found = by_label(student, projected, labels, teacher, margin)
+            if teacher is not None:
+                found |= {
+                    name: part(projected, teacher)
+                    for name, part in EMBEDDING_PARTS.items()
+                    if name in self.summands
+                }
+            kd_parts = {name: found[name].mean() for name in self.summands}
             weight = config.kd_weight * ramp(epoch, config.kd_warmup_epochs) if kd_parts else 0.0
             factors = {"nskd": config.gamma}
-            total = ce
+            total = ce = found["ce"].mean()
             for name, part in kd_parts.items():
                 total = total + weight * factors.get(name, 1.0) * part
         parts = {"ce": ce, **kd_parts, "kd_weight": ce.new_full((), weight)}
-        parts["accuracy"] = (scores.argmax(dim=1) == labels).to(ce.dtype).mean()
+        parts["accuracy"] = found["correct"].to(ce.dtype).mean()
         return total, {name: part.detach() for name, part in parts.items()}
 
-    def _distil(
+    def _streaming(
         self,
         student: Float[Tensor, "B D"],
-        scores: Float[Tensor, "B C"],
+        projected: Float[Tensor, "B P"],
         labels: Int[Tensor, " B"],
         teacher: Float[Tensor, "B E"] | None,
         margin: float,
     ) -> dict[str, Tensor]:
-        """Every part of KD by name, each a mean over the batch; empty for objective="none"."""
+        """Cross entropy, hits and the parts of label-level KD, each [B], without a matrix [B, C]."""
+        config, by_label = self.config, any(name in LABEL_PARTS for name in self.summands)
+        student_sees, teacher_sees = SEES_MARGIN[config.kd_margin]
+        return streaming_objective(
+            student,
+            self.head.weight,
+            labels,
+            margin=margin,
+            scale=config.scale,
+            teacher=teacher if by_label else None,
+            teacher_centres=self.teacher_centres if by_label else None,
+            projected=projected if by_label and config.kd_centres == "teacher" else None,
+            kd_scale=config.kd_scale,
+            kd_margins=(margin * student_sees, margin * teacher_sees),
+            temperature=config.temperature,
+        )
+
+    def _by_label(
+        self,
+        student: Float[Tensor, "B D"],
+        projected: Float[Tensor, "B P"],
+        labels: Int[Tensor, " B"],
+        teacher: Float[Tensor, "B E"] | None,
+        margin: float,
+    ) -> dict[str, Tensor]:
+        """The same, with the logits written out: averaged probabilities do not stream."""
+        config = self.config
+        scores = self.head(student)
+        found = {
+            "ce": cross_entropy(aam(scores, labels, margin=margin, scale=config.scale), labels),
+            "correct": scores.argmax(dim=1) == labels,
+        }
+        if teacher is None or self.teacher_centres is None:
+            return found
+        z = scores if config.kd_centres == "own" else cosines(projected, self.teacher_centres)
+        student_sees, teacher_sees = SEES_MARGIN[config.kd_margin]
+        z = aam(z, labels, margin=margin * student_sees, scale=config.kd_scale)
+        t = teacher_logits(
+            teacher, self.teacher_centres, labels,
+            sizes=self.teacher_sizes, margin=margin * teacher_sees, scale=config.kd_scale,
+        )  # fmt: skip
+        wanted = [name for name in self.summands if name in LABEL_PARTS]
+        return found | {
+            name: LABEL_PARTS[name](z, t, labels, temperature=config.temperature) for name in wanted
+        }
+
+    def _check_teacher(self, teacher: Float[Tensor, "B E"] | None) -> None:
+        """Refuses a batch without the teacher's embeddings where KD needs them, or with those of another."""
         if not self.summands:
-            return {}
+            return
         if teacher is None:
             raise UserError(
                 f"the objective {self.config.objective!r} needs the teacher's embeddings of this batch"
@@ -215,25 +274,3 @@ class Objective(nn.Module):
             allowed=f"D_t = {self.teacher_dim}",
             remedy="make the Objective with this teacher's class centres",
         )
-        teacher = precise(teacher.detach())
-        projected = student if self.projection is None else self.projection(student)
-        parts = {
-            name: EMBEDDING_PARTS[name](projected, teacher).mean()
-            for name in self.summands
-            if name in EMBEDDING_PARTS
-        }
-        if self.teacher_centres is not None and any(name in LABEL_PARTS for name in self.summands):
-            own = self.config.kd_centres == "own"
-            z = scores if own else cosines(projected, self.teacher_centres)
-            student_sees, teacher_sees = SEES_MARGIN[self.config.kd_margin]
-            scale = self.config.kd_scale
-            z = aam(z, labels, margin=margin * student_sees, scale=scale)
-            t = teacher_logits(
-                teacher, self.teacher_centres, labels,
-                sizes=self.teacher_sizes, margin=margin * teacher_sees, scale=scale,
-            )  # fmt: skip
-            for name in self.summands:
-                if name in LABEL_PARTS:
-                    part = LABEL_PARTS[name](z, t, labels, temperature=self.config.temperature)
-                    parts[name] = part.mean()
-        return parts
