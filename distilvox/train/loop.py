@@ -34,6 +34,7 @@ from distilvox.train.targets import Targets, view_of_epoch
 from distilvox.views.bank import Bank, synthetic_bank
 from distilvox.views.batches import batches
 from distilvox.views.draws import view_speakers
+from distilvox.views.resident import reside
 
 FLUSH_STEPS = 20
 """Losses are looked at, logged and checked for NaN every so many steps: the only time the host waits."""
@@ -180,6 +181,9 @@ def _fit(
         f"{device.type} {'bf16' if bf16 else 'float32'}"
     )
 
+    resident, source = reside(corpus, device)
+    say(source)
+
     # ---- the loop --------------------------------------------------------------------------------------------
     with ExitStack() as stack:
         bar = stack.enter_context(progress(enabled=world.is_main))
@@ -196,14 +200,14 @@ def _fit(
             if targets is not None and objective.teacher_centres is not None:
                 objective.teacher_centres.copy_(targets.head.weight)
             # A new optimiser for each stage: the moments of the last one are those of other gradients.
-            optimiser = _optimiser(module, train)
+            optimiser = make_optimiser(module, train)
             if state is not None and done > stage.first_step:
                 optimiser.load_state_dict(state["optimiser"])
             stream = batches(
                 corpus, stage.views, bank, epochs=stage.epochs, first_epoch=stage.first_epoch,
                 start_step=done - stage.first_step, batch_size=stage.batch_size, seed=train.seed,
                 rank=world.rank, world_size=world.size, device=device,
-                view_of=lambda epoch: view_of_epoch(config.targets, epoch),
+                view_of=lambda epoch: view_of_epoch(config.targets, epoch), resident=resident,
             )  # fmt: skip
             for place, epoch, views in stack.enter_context(closing(stream)):
                 step, position = stage.first_step + place, stage.first_epoch + place / stage.epoch_steps
@@ -264,7 +268,7 @@ def _eer_after(out: Path, stage: Stage) -> float:
     return next((line["evaluation"]["eer"] for line in lines if "evaluation" in line), math.nan)
 
 
-def _optimiser(module: Distiller, train: TrainConfig) -> torch.optim.AdamW:
+def make_optimiser(module: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices and filters only."""
     matrices = [p for p in module.parameters() if p.ndim >= 2]
     vectors = [p for p in module.parameters() if p.ndim < 2]

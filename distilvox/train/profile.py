@@ -1,0 +1,267 @@
+"""Where the time of a training step goes: each part timed alone, then whole steps as training takes them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distilvox.corpus.store import Corpus
+from distilvox.errors import require
+from distilvox.losses.objective import Objective
+from distilvox.models.head import SpeakerHead
+from distilvox.teachers.base import Teacher
+from distilvox.teachers.blocks import is_whole
+from distilvox.teachers.cache import TeacherCache, check_key
+from distilvox.teachers.ensemble import members_of, side_by_side
+from distilvox.teachers.heads import centred
+from distilvox.teachers.live import LiveTeacher
+from distilvox.train.bottleneck import Profile
+from distilvox.train.config import RunConfig, TargetConfig
+from distilvox.train.distributed import World, has_fast_bf16
+from distilvox.train.loop import Distiller, make_optimiser
+from distilvox.train.members import cache_name, default_cache
+from distilvox.train.start import make_student
+from distilvox.train.targets import view_of_epoch
+from distilvox.views.augment import DeviceBank, augment_groups
+from distilvox.views.bank import Bank
+from distilvox.views.batches import Views, batches, draw_views, step_indices, steps_per_epoch, whole_batch
+from distilvox.views.draws import view_labels, view_speakers
+from distilvox.views.resident import read_groups, reside
+
+WARM = 3
+"""Steps before the timed ones."""
+
+LIVE = 3
+"""How often the teacher itself is timed: it may be slow."""
+
+Embed = Callable[[Views, int], Tensor]
+
+
+class Clock:
+    """Seconds of named parts. A part ends when the device has done it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, list[float]] = {}
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = self.now()
+        yield
+        self.seconds.setdefault(name, []).append(self.now() - start)
+
+    def medians(self) -> dict[str, float]:
+        return {name: statistics.median(times[WARM:]) for name, times in self.seconds.items()}
+
+
+class Pace:
+    """Times between marks: by the device's own clock where it has one, so that nobody waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stamps: list[float] = []
+        self.events: list[torch.cuda.Event] = []
+
+    def mark(self) -> None:
+        if self.device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self.events.append(event)
+        else:
+            self.stamps.append(time.perf_counter())
+
+    def median(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            pairs = zip(self.events[WARM:], self.events[WARM + 1 :], strict=False)
+            return statistics.median(a.elapsed_time(b) / 1000 for a, b in pairs)
+        return float(np.median(np.diff(self.stamps[WARM:])))
+
+
+def profile(
+    config: RunConfig,
+    *,
+    corpus: Corpus,
+    bank: Bank,
+    device: torch.device,
+    steps: int = 20,
+    teacher: Teacher | None = None,
+    cache: Path | None = None,
+    world: World = World(),  # noqa: B008 (frozen)
+) -> Profile:
+    """Times `steps` training steps; nothing is learnt, and nothing is written.
+
+    Where the teacher's cache is not there yet, made-up embeddings of its size are looked up instead, and class
+    centres are made up in any case: their values cost nothing.
+
+    Args:
+        config: as for `fit`; its objective counts only with a teacher.
+        bank: noises and rooms.
+        teacher: on `device`.
+        cache: folder of its embeddings; beside the corpus if None.
+
+    Raises:
+        UserError: a corpus of one speaker, a batch that does not fit; a cache of something else.
+    """
+    require(steps >= 1, "no step to time", got=steps, allowed="1 or more")
+    train, targets = config.train, config.targets or TargetConfig()
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    objective_config = config.objective if teacher else replace(config.objective, objective="none")
+    names = view_speakers(config.views, corpus.speakers)
+    share = {"seed": train.seed, "batch_size": train.batch_size, "rank": world.rank, "world_size": world.size}
+    placed = DeviceBank.place(bank, config.views.samples(corpus.sample_rate), device)
+    resident, crops_from = reside(corpus, device)
+
+    torch.manual_seed(train.seed)
+    student, _ = make_student(config)
+    members = members_of(teacher) if teacher else ()
+    averaged = len(members) > 1 and targets.ensemble == "probabilities"
+    objective = Objective(
+        objective_config,
+        SpeakerHead(names, student.embedding_dim),
+        teacher_centres=torch.randn(len(names), teacher.embedding_dim) if teacher else None,
+        teacher_sizes=[one.embedding_dim for one in members] if averaged else (),
+    )
+    module = Distiller(student, objective).to(device).train()
+    optimiser = make_optimiser(module, replace(train, learning_rate=1e-30))  # as much work, nothing learnt
+    parameters = list(module.parameters())
+    bf16 = train.precision == "bf16" or (train.precision == "auto" and has_fast_bf16(device))
+    live = None if teacher is None else LiveTeacher(teacher, corpus, config.views, bank, targets.sees, device)
+    embed, teacher_from = (None, "") if live is None else teacher_source(live, targets, cache)
+
+    # ---- each part alone -------------------------------------------------------------------------------------
+    clock = Clock(device)
+    position = objective_config.kd_warmup_epochs + objective_config.margin_warmup_epochs
+    for step in range(WARM + steps):
+        indices = step_indices(len(corpus), step, **share)
+        with clock.part("reading"):
+            draws = draw_views(corpus, indices, 0, config.views, placed)
+            groups = (
+                resident.read_groups(indices, draws)
+                if resident
+                else read_groups(corpus, indices, draws, device)
+            )
+        with clock.part("augmenting"):
+            waves = augment_groups(groups, draws, placed)
+        labels = view_labels(config.views, corpus.labels[indices], draws, speakers=len(corpus.speakers))
+        views = Views(waves, torch.from_numpy(labels).to(device), indices)
+        target = None
+        if embed is not None:
+            with clock.part("teacher"):
+                target = embed(views, 0).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            with clock.part("front end"):
+                features = student.frontend(views.waves)
+            with clock.part("student forward"):
+                embeddings = student.backbone(features)
+            leaf = embeddings.detach().requires_grad_()
+            optimiser.zero_grad(set_to_none=True)
+            with clock.part("loss"):
+                total, _ = objective(leaf, views.labels, target, epoch=position)
+                total.backward()
+        with clock.part("student backward"):
+            embeddings.backward(leaf.grad)
+        if world.size > 1:
+            with clock.part("communication"):
+                dist.all_reduce(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+        with clock.part("optimiser"):
+            nn.utils.clip_grad_norm_(parameters, train.max_grad_norm)
+            optimiser.step()
+    live_seconds = None if live is None else _time_teacher(live, views, clock)
+
+    # ---- whole steps, as in training -------------------------------------------------------------------------
+    model = module if world.size == 1 else DistributedDataParallel(module)
+    first, count = WARM + steps, WARM + steps + 1
+    stream = batches(
+        corpus, config.views, bank, start_step=first, device=device, resident=resident, **share,
+        epochs=-(-(first + count) // steps_per_epoch(len(corpus), train.batch_size, world.size)),
+        view_of=lambda epoch: view_of_epoch(config.targets, epoch),
+    )  # fmt: skip
+    pace = Pace(device)
+    with closing(stream):
+        for _, epoch, views in islice(stream, count):
+            target = embed(views, view_of_epoch(config.targets, epoch)).to(device) if embed else None
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                total, _ = model(views.waves, views.labels, target, position)
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(parameters, train.max_grad_norm)
+            optimiser.step()
+            pace.mark()
+    return Profile(
+        student=student.name, device=str(device), precision="bf16" if bf16 else "float32",
+        objective=objective_config.objective, processes=world.size,
+        batch_size=whole_batch(len(corpus), train.batch_size, world.size), utterances=len(corpus),
+        speakers=len(names), crops_from=crops_from, teacher_from=teacher_from, steps=steps,
+        parts=clock.medians(), live_teacher=live_seconds, step=pace.median(),
+    )  # fmt: skip
+
+
+def _time_teacher(live: LiveTeacher, views: Views, clock: Clock) -> float:
+    """Median seconds in which the teacher itself embeds a batch, after one that is not timed."""
+    times = []
+    for _ in range(1 + LIVE):
+        start = clock.now()
+        embed_live(live, views, 0)
+        times.append(clock.now() - start)
+    return statistics.median(times[1:])
+
+
+def embed_live(live: LiveTeacher, views: Views, view: int) -> Tensor:
+    """What a step without a cache does: the teacher runs, on the views or on the whole utterances."""
+    if live.sees == "utterance":
+        return centred(live.embed(view, views.utterances), None)
+    return centred(live.teacher.embed(views.waves).cpu(), None)
+
+
+def teacher_source(live: LiveTeacher, targets: TargetConfig, cache: Path | None) -> tuple[Embed, str]:
+    """The teacher's embeddings as training gets them, and where from, in words."""
+    if targets.live:
+        return lambda views, view: embed_live(live, views, view), "the teacher itself (targets.live)"
+    corpus, count = live.corpus, 1 if targets.sees == "utterance" else targets.views
+    assert isinstance(corpus, Corpus)
+    members, made_up = members_of(live.teacher), 0
+    parts: list[Callable[[int, np.ndarray], Tensor]] = []
+    for one in members:
+        folder = cache or default_cache(corpus, one, targets, live.view_config, live.bank)
+        if cache is not None and len(members) > 1:
+            folder = cache / cache_name(one, targets, live.view_config, live.bank)
+        key = replace(live, teacher=one).key(count)
+        check_key(folder, key)
+        if is_whole(folder, key):
+            parts.append(TeacherCache(folder, key).get)
+        else:
+            parts.append(_made_up(len(corpus), one.embedding_dim))
+            made_up += 1
+
+    def embed(views: Views, view: int) -> Tensor:
+        view = 0 if targets.sees == "utterance" else view
+        return side_by_side([centred(get(view, views.utterances), None) for get in parts])
+
+    return embed, "made-up numbers of their size (no cache yet)" if made_up else "their cache"
+
+
+def _made_up(utterances: int, dim: int) -> Callable[[int, np.ndarray], Tensor]:
+    rows = np.random.default_rng(0).standard_normal((utterances, dim), dtype=np.float32).astype(np.float16)
+
+    def get(view: int, indices: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows[indices].astype(np.float32))
+
+    return get
