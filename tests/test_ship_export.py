@@ -21,7 +21,7 @@ from distilvox.models import MODELS, Student, build
 from distilvox.ship import export as exporting
 from distilvox.ship import parity
 from distilvox.ship.card import FILES, Card, OperatingPoint
-from distilvox.ship.export import export
+from distilvox.ship.export import export, training_of
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import escape, render
 from distilvox.ship.runtime import Verifier, cosine
@@ -339,3 +339,13 @@ def test_export_replaces_only_bundles_and_only_when_told(bundle: Path, exported:
     with pytest.raises(UserError, match="exists and is no bundle"):
         export(run, run, force=True)
     assert sha256_file(bundle / "card.json") == before
+
+
+def test_the_card_tells_what_the_student_started_from_and_how_it_was_tuned() -> None:
+    config = {"corpus": {"path": "/somewhere/train", "id": "c0ffee"}, "train": {"epochs": 3}}
+    assert set(training_of(config, 7)) == {"speakers", "corpus", "views", "train"}
+    init = {"uri": "run:/home/user/big", "sha256": "1234"}
+    told = training_of({**config, "init": init, "finetune": {"epochs": 2, "margin": 0.5}}, 7)
+    assert told["init"] == {"sha256": "1234"}  # a path of this machine is nobody's business
+    assert told["finetune"] == {"epochs": 2, "margin": 0.5}
+    assert told["corpus"]["path"] == "train"

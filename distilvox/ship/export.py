@@ -184,8 +184,11 @@ def training_of(config: Mapping[str, Any], speakers: int) -> dict[str, Any]:
     if isinstance(corpus.get("path"), str):
         corpus["path"] = Path(corpus["path"]).name
     imported = {"imported": plain(config["imported"])} if "imported" in config else {}
+    init, finetune = config.get("init"), config.get("finetune")
     return {
         **imported,
+        **({"init": {"sha256": init["sha256"]}} if init else {}),
+        **({"finetune": plain(finetune)} if finetune else {}),
         "speakers": speakers,
         "corpus": corpus,
         "views": plain(config.get("views")) or {},

@@ -23,8 +23,10 @@ from distilvox.teachers import load
 from distilvox.train.config import RunConfig, replace_fields
 from distilvox.train.distributed import pick_device
 from distilvox.train.loop import fit
-from distilvox.train.targets import cache_name, prepare_targets
+from distilvox.train.stages import stage_targets, stages
+from distilvox.train.targets import cache_name
 from distilvox.views.bank import Bank
+from distilvox.views.draws import ViewConfig
 
 
 def run_folder(out: Path, method: str, seed: int) -> Path:
@@ -156,20 +158,21 @@ def _prepare(uri: str, left: list[Task], corpus: Corpus, known: Mapping[str, set
         allowed=", ".join(ids),
         remedy="restore that teacher, or give the study another folder",
     )
-    ready: set[str] = set()
+    ready: set[tuple[str, ViewConfig]] = set()
     placed = []
     for task in left:
         targets = task.config.targets
         if task.distils and targets is not None:
+            plan = stages(task.config, len(corpus))
             name = cache_name(teacher, targets, task.config.views, task.bank)
             folder = None if task.cache is None else task.cache / name
             task = replace(task, cache=folder)
-            if name not in ready:
-                prepare_targets(
-                    teacher, corpus, config=targets, views=task.config.views, bank=task.bank,
-                    scale=task.config.objective.kd_scale, device=where, cache=folder,
-                )  # fmt: skip
-                ready.add(name)
+            shown = (name, plan[-1].views)
+            if shown not in ready:
+                stage_targets(
+                    plan, teacher, corpus, config=task.config, bank=task.bank, device=where, cache=folder
+                )
+                ready.add(shown)
         placed.append(task)
     return placed
 
