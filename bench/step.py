@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from distilvox.train.loop import Distiller, make_optimiser
 BATCH, SECONDS, SPEAKERS, DIM = 4, 2.0, 5994, 256
 """A small batch, so that the large teacher's part of the page takes a minute; the same for both."""
 
-LARGE = {
+LARGE: dict[str, Any] = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
     "do_stable_layer_norm": True, "feat_extract_norm": "layer",
 }  # fmt: skip
