@@ -287,6 +287,20 @@ def test_a_sharp_head_is_advised_of_and_not_refused() -> None:
     assert again.advice == ()
 
 
+def test_own_rows_that_are_right_less_often_than_means_are_advised_against() -> None:
+    embeddings, labels, directions = voices()
+    good = look(fit_head(TeacherHead(directions, NAMES), embeddings, labels, NAMES), embeddings, labels)
+    assert good.advice == ()
+    rows = directions.clone()
+    rows[:5] = rows[:5].roll(1, dims=0)  # a quarter of the rows are others'
+    poor = look(fit_head(TeacherHead(rows, NAMES), embeddings, labels, NAMES), embeddings, labels)
+    assert poor.ok
+    assert poor.own_accuracy is not None
+    assert poor.own_accuracy < 0.8
+    assert f"own rows are right for {poor.own_accuracy:.1%}" in poor.advice[0]
+    assert "--targets.head means" in poor.advice[0]
+
+
 def test_a_teacher_worse_than_the_student_alone_is_advised_of(tmp_path: Path) -> None:
     embeddings, labels, _ = voices()
     head = fit_head(None, embeddings, labels, NAMES, how="means")

@@ -19,6 +19,8 @@ from distilvox.losses.ensemble import teacher_logits
 SHARP = 0.95
 SENSIBLE = 0.85
 """The mean target probability that is suggested: the other speakers keep 15 % of conventional KD's weight."""
+LESS = 0.95
+"""Own rows that are right less often than means of the embeddings, by this factor, are advised against."""
 MOST_LOGITS = 2**21
 LADDER = np.geomspace(1 / 16, 1024, 29)
 
@@ -122,6 +124,8 @@ def advise(
     suggestion: Suggestion,
     dev_eer: float | None,
     baseline: Baseline | None,
+    own_accuracy: float | None = None,
+    means_accuracy: float | None = None,
 ) -> list[str]:
     """Warnings, as sentences: this teacher can teach, but worse than it might, or than nobody."""
     said = []
@@ -129,6 +133,11 @@ def advise(
         said.append(
             f"the teacher is worse ({dev_eer:.2%} EER) than this student trained alone ({baseline.eer:.2%}, "
             f"{baseline.name}): what it teaches will hardly help"
+        )
+    if own_accuracy is not None and means_accuracy is not None and own_accuracy < LESS * means_accuracy:
+        said.append(
+            f"the teacher's own rows are right for {own_accuracy:.1%} of the training views, means of its embeddings "
+            f"for {means_accuracy:.1%}: --targets.head means may teach better"
         )
     if target_probability > SHARP:
         ways = [f"--kd-scale {suggestion.scale:.3g}"] if suggestion.scale else []

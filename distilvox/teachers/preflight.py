@@ -208,8 +208,15 @@ def preflight(
     right = seen.by_head == seen.label
     best = min((rate for rate in (dev_eer, dev_eer_centred) if rate is not None), default=None)
     probability = float(seen.probability.mean())
+    by_means = seen.by_means == seen.label
     advice = advise(
-        scale=scale, target_probability=probability, suggestion=suggestion, dev_eer=best, baseline=baseline
+        scale=scale,
+        target_probability=probability,
+        suggestion=suggestion,
+        dev_eer=best,
+        baseline=baseline,
+        own_accuracy=share(right[own & seen.usable]),
+        means_accuracy=share(by_means[own & seen.usable]),
     )
     return Preflight(
         teacher=teacher,
@@ -218,7 +225,7 @@ def preflight(
         examples=count,
         scale=scale,
         accuracy=share(right) or 0.0,
-        means_accuracy=share((seen.by_means == seen.label)[seen.usable]),
+        means_accuracy=share(by_means[seen.usable]),
         own_accuracy=share(right[own]),
         chance=1 / classes,
         target_probability=probability,
