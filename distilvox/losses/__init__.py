@@ -10,6 +10,7 @@ passes     over the classes in blocks, and over the processes that hold them
 trained    the pass over a head that learns, and its gradient
 sharded    classes shared out over processes
 objective  Objective and ObjectiveConfig: the weighted total and its named parts
+fused      the streaming objective's passes on a GPU, by the Triton kernels in `kernels`
 checks     what the losses check at their door, and their precision
 """
 

@@ -24,7 +24,9 @@ Losses in Large-Vocabulary Language Models*, arXiv 2411.09009, which never forms
 from __future__ import annotations
 
 import math
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +36,16 @@ from torch.autograd.function import once_differentiable
 
 from distilvox.errors import require
 from distilvox.losses.checks import Number, check_classification, check_range, precise
+from distilvox.losses.fused import FusedSums, fused_sums, obstacle
 from distilvox.losses.margin import MARGIN_LIMIT, add_margin
 from distilvox.losses.passes import Alone, Ranks, Walk, frozen_sums, target_centres
+from distilvox.losses.statistics import Sums
 from distilvox.losses.trained import HeadSums, Teacher
 from distilvox.models.head import unit
 
 ALONE = Alone()
+
+Backend = Literal["auto", "torch", "triton"]
 
 
 def streaming_objective(
@@ -57,6 +63,7 @@ def streaming_objective(
     temperature: Number = 1.0,
     block: int | None = None,
     ranks: Ranks = ALONE,
+    backend: Backend = "auto",
 ) -> dict[str, Tensor]:
     """Cross entropy and the parts of label-level KD, each [B], in float32 (float64 for a float64 student).
 
@@ -76,6 +83,9 @@ def streaming_objective(
         temperature: τ > 0 of KD.
         block: classes at a time; None takes as many as suit the device. No result depends on it.
         ranks: the classes that this process holds, see `distilvox.losses.sharded`.
+        backend: "torch" goes over blocks of classes in PyTorch, on any device; "triton" uses the kernels
+            of `distilvox.losses.fused`, which choose their own blocks; "auto" uses the kernels for float32
+            and less on a GPU, where they can be used, and says so where they cannot.
 
     Returns:
         "ce"; "correct", whether the speaker's own centre is the nearest, without margin; with a teacher
@@ -89,6 +99,10 @@ def streaming_objective(
         check_range("kd_margins", value, 0, MARGIN_LIMIT, low_allowed=True)
     require(block is None or block >= 1, "block is out of range", got=block, allowed="block >= 1")
     _check_sizes(student, head, teacher, teacher_centres, projected)
+    require(
+        backend in get_args(Backend), "unknown backend", got=backend, allowed=", ".join(get_args(Backend))
+    )
+    head_sums, class_sums = _passes(backend, student, head, teacher_centres)
     walk, over, labels = Walk(block, ranks), kd_scale / temperature, labels.long()
     with torch.autocast(student.device.type, enabled=False):
         own = unit(precise(student))
@@ -98,14 +112,14 @@ def streaming_objective(
             goal = target_centres(own, teacher_centres, labels, ranks)
             if projected is None:
                 side = Teacher(guide, teacher_centres.detach(), over)
-        log_sum, cosine, top, z, t, gap = HeadSums.apply(own, head, labels, float(scale), side, walk)
+        log_sum, cosine, top, z, t, gap = head_sums.apply(own, head, labels, float(scale), side, walk)
         parts = {"ce": -F.logsigmoid(scale * add_margin(cosine, margin) - log_sum), "correct": cosine > top}
         if teacher is None or teacher_centres is None:
             return parts
         if projected is not None:
             seen = unit(projected.to(own.dtype))
             cosine = (seen * goal).sum(dim=1)
-            z, t, gap = _frozen(seen, guide, teacher_centres, labels, over, walk)
+            z, t, gap = _frozen(class_sums, seen, guide, teacher_centres, labels, over, walk)
         z_odds = over * add_margin(cosine, kd_margins[0]) - z
         t_odds = over * add_margin((guide * goal).sum(dim=1), kd_margins[1]) - t
         tskd = temperature**2 * _binary(t_odds, z_odds)
@@ -113,7 +127,23 @@ def streaming_objective(
         return parts | {"tskd": tskd, "nskd": nskd, "kld": tskd + (-t_odds).sigmoid() * nskd}
 
 
+def _passes(
+    backend: Backend, student: Tensor, head: Tensor, teacher_centres: Tensor | None
+) -> tuple[type[torch.autograd.Function], Callable[..., Sums]]:
+    """The pass over trained centres and the pass over frozen ones."""
+    if backend == "torch" or (backend == "auto" and student.device.type != "cuda"):
+        return HeadSums, frozen_sums
+    sizes = (head.shape[1], 1 if teacher_centres is None else teacher_centres.shape[1])
+    why = obstacle(student, sizes)
+    if why is None:
+        return FusedSums, fused_sums
+    require(backend == "auto", f"the Triton kernels cannot be used here: {why}", remedy='use backend="torch"')
+    warnings.warn(f"the objective runs without its Triton kernels, more slowly: {why}", stacklevel=3)
+    return HeadSums, frozen_sums
+
+
 def _frozen(
+    class_sums: Callable[..., Sums],
     seen: Float[Tensor, "B E"],
     guide: Float[Tensor, "B E"],
     centres: Float[Tensor, "C E"],
@@ -123,7 +153,7 @@ def _frozen(
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]:
     """log Σ exp z, log Σ exp t and Σ p̃ · (t − z) over non-targets, student and teacher in one pass."""
     both = torch.cat([seen.detach(), guide])
-    sums = frozen_sums(both, centres, torch.cat([labels, labels]), over=over, walk=walk)
+    sums = class_sums(both, centres, torch.cat([labels, labels]), over=over, walk=walk)
     (z, t), (z_mean, t_mean) = sums.log_sum().chunk(2), sums.mean().chunk(2)
     return _Known.apply(seen, z, over * z_mean), t, over * ((guide - seen) * t_mean).sum(dim=1)
 

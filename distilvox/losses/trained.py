@@ -195,10 +195,21 @@ def _through_target(
 ) -> None:
     """Adds the gradients by the targets' cosines, of the targets that this process holds."""
     rows, head = blocks.rows, blocks.head
-    units = held_targets(head, blocks.columns, rows.dtype)
-    student_grad.addcmul_(units, upstream[:, None])
+    student_grad.addcmul_(held_targets(head, blocks.columns, rows.dtype), upstream[:, None])
     if head_grad is not None:
-        inside, held = within(blocks.columns, head)
-        grad = rows * (upstream * held)[:, None]
-        through_length(grad, units, one_over_length(head[inside].to(rows.dtype)), grad)
-        head_grad.index_add_(0, inside, grad.to(head_grad.dtype))
+        target_centre_grads(rows, head, blocks.columns, upstream, head_grad)
+
+
+def target_centre_grads(
+    rows: Float[Tensor, "B D"],
+    head: Float[Tensor, "C D"],
+    columns: Int[Tensor, " B"],
+    upstream: Float[Tensor, " B"],
+    out: Float[Tensor, "C D"],
+) -> None:
+    """Adds to `out` what the rows' cosines with their targets send to the centres that this process holds."""
+    inside, held = within(columns, head)
+    grad = rows * (upstream * held)[:, None]
+    inverse = one_over_length(head[inside].to(rows.dtype))
+    through_length(grad, held_targets(head, columns, rows.dtype), inverse, grad)
+    out.index_add_(0, inside, grad.to(out.dtype))
