@@ -290,7 +290,7 @@ def test_a_sharp_head_is_advised_of_and_not_refused() -> None:
 def test_own_rows_that_are_right_less_often_than_means_are_advised_against() -> None:
     embeddings, labels, directions = voices()
     good = look(fit_head(TeacherHead(directions, NAMES), embeddings, labels, NAMES), embeddings, labels)
-    assert good.advice == ()
+    assert not any("own rows" in line for line in good.advice)
     rows = directions.clone()
     rows[:5] = rows[:5].roll(1, dims=0)  # a quarter of the rows are others'
     poor = look(fit_head(TeacherHead(rows, NAMES), embeddings, labels, NAMES), embeddings, labels)
