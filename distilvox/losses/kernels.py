@@ -39,10 +39,13 @@ INNER = 32
 TILES: dict[int, tuple[int, int, int]] = {
     128: (64, 64, 8),
     256: (64, 32, 8),
-    512: (64, 16, 16),
-    1024: (32, 16, 16),
+    512: (32, 16, 8),
+    1024: (16, 16, 8),
 }
-"""Embedding size up to → rows of the tile that a program holds, of the one that it walks over, and warps."""
+"""Embedding size up to → rows of the tile that a program holds, of the one that it walks over, and warps.
+
+What a Hopper GPU's registers hold, by the compiler's own count; `python -m bench.gpu --tune` times others.
+"""
 
 OVER_SUBSCRIBED = 2
 """Programs for each of a GPU's multiprocessors."""
