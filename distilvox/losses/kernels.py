@@ -37,14 +37,15 @@ INNER = 32
 """Entries of an embedding that a product takes at a time."""
 
 TILES: dict[int, tuple[int, int, int]] = {
-    128: (64, 64, 8),
+    128: (64, 32, 8),
     256: (64, 32, 8),
     512: (32, 16, 8),
     1024: (16, 16, 8),
 }
 """Embedding size up to → rows of the tile that a program holds, of the one that it walks over, and warps.
 
-What a Hopper GPU's registers hold, by the compiler's own count; `python -m bench.gpu --tune` times others.
+Compiled for a Hopper GPU, exact products spill no register and TF32 ones up to 256 entries some; not yet timed
+on one. `python -m bench.gpu --tune` times others.
 """
 
 OVER_SUBSCRIBED = 2
