@@ -115,7 +115,7 @@ def test_finished_runs_are_skipped_without_a_teacher(
         raise AssertionError("a finished study loads and trains nothing")
 
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
-    for name in ("load", "fit", "prepare_targets"):
+    for name in ("load", "fit", "stage_targets"):
         monkeypatch.setattr(grid, name, never)
     said: list[str] = []
     folders = world.run(done, say=said.append)
