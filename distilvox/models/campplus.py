@@ -23,9 +23,9 @@ MIN_FRAMES = 3
 class CAMPPlusConfig(BackboneConfig):
     """Widths and depths of a CAM++; the defaults are WeSpeaker's (7,176,224 parameters).
 
-    For 2 s of speech: 1,063 million multiply–accumulates; `campplus-s` takes 36 million. A training step of
-    `campplus-s` (32 × 2 s, one core of an AMD EPYC) took 298 ms in float32 and 190 ms in bfloat16 autocast,
-    2.3 and 2.4 times an `xvector-s`. The head is most of it, for few channels at full time resolution use a
+    For 2 s of speech: 1,064 million multiply–accumulates; `campplus-s` takes 36 million. A training step of
+    `campplus-s` (32 × 2 s, one core of an AMD EPYC) took 260 ms in float32 and 180 ms in bfloat16 autocast,
+    2.1 and 2.7 times an `xvector-s`. The head is most of it, for few channels at full time resolution use a
     CPU badly: with the head's strides as WeSpeaker has them the same step takes 1.5 times as long.
 
     Args:
