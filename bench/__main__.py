@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from distilvox.models.frontend import Fbank
 from distilvox.models.runfolder import load_student
 from distilvox.ship.export import export
 from distilvox.ship.runtime import Verifier
+from distilvox.ship.speed import machine
 from tests.reference.frontend import fbank
 
 PAGE = Path(__file__).resolve().parents[1] / "BENCH.md"
@@ -91,14 +91,12 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 }
 
 
-def machine() -> str:
+def hardware() -> str:
     """The processor, its cores, and the versions that matter."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    here = machine()
     return (
-        f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}; "
-        f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
+        f"{here['cpu']}, {here['cores']} cores, {here['system']}; "
+        f"Python {here['python']}, torch {here['torch']}, NumPy {np.__version__}"
     )
 
 
@@ -111,7 +109,7 @@ def page(rows: dict[str, list[Row]], date: datetime.date) -> str:
         "`make bench` writes this page. Median wall time of 5 calls or more on one thread; how many times faster than",
         "a baseline measured in the same run; and the largest error of our result, in the same row.",
         "",
-        f"{machine()}; {date.isoformat()}; load of the machine at the end {busy:.1f}.",
+        f"{hardware()}; {date.isoformat()}; load of the machine at the end {busy:.1f}.",
         "",
         "| part | work | ms | baseline | its ms | times faster | largest error | from | more |",
         "|---|---|---:|---|---:|---:|---:|---|---|",

@@ -92,6 +92,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def computes_bf16(precision: str, device: torch.device) -> bool:
+    """Whether a network of `TrainConfig.precision` computes in bfloat16 on this device."""
+    return precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is computed by the hardware: a CUDA device of compute capability 8, or AVX512-BF16 / AMX.
 

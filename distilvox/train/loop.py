@@ -25,7 +25,7 @@ from distilvox.teachers.base import Teacher
 from distilvox.teachers.preflight import refuse
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig, TrainConfig
-from distilvox.train.distributed import World, has_fast_bf16, join, pick_device
+from distilvox.train.distributed import World, computes_bf16, join, pick_device
 from distilvox.train.folder import open_run, run_record
 from distilvox.train.runlog import RunLog, read_log
 from distilvox.train.stages import Stage, stage_targets, stages
@@ -174,7 +174,7 @@ def _fit(
             "matched by name"
         )
     total_steps = plan[-1].end_step
-    bf16 = train.precision == "bf16" or (train.precision == "auto" and has_fast_bf16(device))
+    bf16 = computes_bf16(train.precision, device)
     say(
         f"{student.name}: {models.parameters_count(student):,} parameters, {len(names):,} speakers, "
         f"{len(corpus):,} utterances, {plan[0].epoch_steps} steps an epoch, "

@@ -142,6 +142,21 @@ def default_cache(
     return corpus.path.with_name(corpus.path.name + ".cache") / cache_name(teacher, config, views, bank)
 
 
+def member_cache(
+    corpus: Corpus,
+    one: Teacher,
+    config: TargetConfig,
+    views: ViewConfig,
+    bank: Bank,
+    cache: Path | None,
+    members: int,
+) -> Path:
+    """Where a member's cache lies: in `cache` if that is given, there in a folder of its own beside other members'."""
+    if cache is None:
+        return default_cache(corpus, one, config, views, bank)
+    return cache / cache_name(one, config, views, bank) if members > 1 else cache
+
+
 def cache_name(teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: Bank) -> str:
     """A folder's name that differs wherever the embeddings do: two settings never claim one cache."""
     name = f"{teacher.id}-{config.sees}"

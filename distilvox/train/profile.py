@@ -28,9 +28,9 @@ from distilvox.teachers.heads import centred
 from distilvox.teachers.live import LiveTeacher
 from distilvox.train.bottleneck import Profile
 from distilvox.train.config import RunConfig, TargetConfig
-from distilvox.train.distributed import World, has_fast_bf16
+from distilvox.train.distributed import World, computes_bf16
 from distilvox.train.loop import Distiller, make_optimiser
-from distilvox.train.members import cache_name, default_cache
+from distilvox.train.members import member_cache
 from distilvox.train.start import make_student
 from distilvox.train.targets import view_of_epoch
 from distilvox.views.augment import DeviceBank, augment_groups
@@ -142,7 +142,7 @@ def profile(
     module = Distiller(student, objective).to(device).train()
     optimiser = make_optimiser(module, replace(train, learning_rate=1e-30))  # as much work, nothing learnt
     parameters = list(module.parameters())
-    bf16 = train.precision == "bf16" or (train.precision == "auto" and has_fast_bf16(device))
+    bf16 = computes_bf16(train.precision, device)
     live = None if teacher is None else LiveTeacher(teacher, corpus, config.views, bank, targets.sees, device)
     embed, teacher_from = (None, "") if live is None else teacher_source(live, targets, cache)
 
@@ -240,9 +240,7 @@ def teacher_source(live: LiveTeacher, targets: TargetConfig, cache: Path | None)
     members, made_up = members_of(live.teacher), 0
     parts: list[Callable[[int, np.ndarray], Tensor]] = []
     for one in members:
-        folder = cache or default_cache(corpus, one, targets, live.view_config, live.bank)
-        if cache is not None and len(members) > 1:
-            folder = cache / cache_name(one, targets, live.view_config, live.bank)
+        folder = member_cache(corpus, one, targets, live.view_config, live.bank, cache, len(members))
         key = replace(live, teacher=one).key(count)
         check_key(folder, key)
         if is_whole(folder, key):

@@ -32,6 +32,7 @@ from distilvox.train.members import (
     Member,
     cache_name,
     default_cache,
+    member_cache,
     open_cache,
     prepare_member,
     trials_cache,
@@ -115,9 +116,7 @@ def prepare_targets(
     members, devs = [], []
     for one in teachers:
         live = LiveTeacher(one, corpus, views, bank, config.sees, device)
-        folder = cache or default_cache(corpus, one, config, views, bank)
-        if cache is not None and len(teachers) > 1:
-            folder = cache / cache_name(one, config, views, bank)
+        folder = member_cache(corpus, one, config, views, bank, cache, len(teachers))
         members.append(prepare_member(live, labels, names, config, folder, world))
         if judge is not None:
             speech = Subset(judge.corpus, judge.rows)
