@@ -16,8 +16,8 @@ from distilvox.train import folder as run
 from distilvox.train.config import RunConfig, differences, full_name
 from distilvox.train.start import make_student
 
-FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "train.threads"})
-"""Where things lie, and how fast they are computed, may differ between the runs of a study."""
+FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "command", "commit", "train.threads"})
+"""Where things lie, what was typed, and how fast it is computed, may differ between the runs of a study."""
 
 REMEDY = "remove that folder and run the study again, or give the study another one"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from distilvox.teachers.base import Teacher
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
 from distilvox.train.fields import differences, to_json
+from distilvox.train.origin import code_commit, typed_command
 from distilvox.train.start import Init
 from distilvox.views.bank import Bank
 
-FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "distilvox", "train.threads"})
-"""Where things lie, and how fast they are computed, may change between two sessions of a run."""
+FREE = frozenset(
+    {"corpus.path", "teacher.uri", "init.uri", "distilvox", "command", "commit", "train.threads"}
+)
+"""Where things lie, what was typed, and how fast it is computed, may change between two sessions of a run."""
 
 
 def settings(config: RunConfig, student: models.Student, init: Init | None) -> dict[str, Any]:
@@ -52,6 +56,8 @@ def run_record(
     return {
         "version": VERSION,
         "distilvox": __version__,
+        "commit": code_commit(),
+        "command": typed_command(sys.argv),
         **settings(config, student, init),
         "corpus": {
             "path": str(corpus.path),
