@@ -45,8 +45,8 @@ def target_kd(
         labels: the target speakers, in [0, C), C >= 2.
         temperature: τ > 0.
     """
-    z, t = _prepare(student_logits, teacher_logits, labels, temperature)
-    return temperature**2 * _divergence(_target_or_not(t, labels), _target_or_not(z, labels))
+    z, t = prepare(student_logits, teacher_logits, labels, temperature)
+    return temperature**2 * divergence(_target_or_not(t, labels), _target_or_not(z, labels))
 
 
 def non_target_kd(
@@ -61,10 +61,10 @@ def non_target_kd(
     The target logits, the student's and the teacher's, have no influence. 0 for C = 2.
     Arguments as in `target_kd`.
     """
-    z, t = _prepare(student_logits, teacher_logits, labels, temperature)
-    log_q = F.log_softmax(_without_target(z, labels), dim=1)
-    log_p = F.log_softmax(_without_target(t, labels), dim=1)
-    return temperature**2 * _divergence(log_p, log_q)
+    z, t = prepare(student_logits, teacher_logits, labels, temperature)
+    log_q = F.log_softmax(without_target(z, labels), dim=1)
+    log_p = F.log_softmax(without_target(t, labels), dim=1)
+    return temperature**2 * divergence(log_p, log_q)
 
 
 def label_kd(
@@ -78,11 +78,11 @@ def label_kd(
 
     Arguments as in `target_kd`; the labels are checked but have no influence.
     """
-    z, t = _prepare(student_logits, teacher_logits, labels, temperature)
-    return temperature**2 * _divergence(F.log_softmax(t, dim=1), F.log_softmax(z, dim=1))
+    z, t = prepare(student_logits, teacher_logits, labels, temperature)
+    return temperature**2 * divergence(F.log_softmax(t, dim=1), F.log_softmax(z, dim=1))
 
 
-def _prepare(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Number) -> tuple[Tensor, Tensor]:
+def prepare(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Number) -> tuple[Tensor, Tensor]:
     """Checks the arguments; z and t in float32 or better, t without gradient."""
     check_pair("the logits", student, teacher)
     check_classification(student, labels)
@@ -90,7 +90,7 @@ def _prepare(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Numb
     return precise(student) / temperature, precise(teacher.detach()) / temperature
 
 
-def _without_target(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, "B C"]:
+def without_target(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, "B C"]:
     """A copy in which the target speaker has probability 0."""
     return logits.scatter(1, labels.long()[:, None], -math.inf)
 
@@ -102,11 +102,11 @@ def _target_or_not(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> F
     rounded to 1 nor the difference of two nearly equal log-sum-exps comes in between.
     """
     target = logits.gather(1, labels.long()[:, None]).squeeze(1)
-    odds = target - _without_target(logits, labels).logsumexp(dim=1)
+    odds = target - without_target(logits, labels).logsumexp(dim=1)
     return F.logsigmoid(torch.stack([odds, -odds], dim=1))
 
 
-def _divergence(log_p: Float[Tensor, "B K"], log_q: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+def divergence(log_p: Float[Tensor, "B K"], log_q: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
     """KL(p || q) of each row, in which p = 0 contributes exactly 0, and gradient 0, even where q = 0."""
     p = log_p.exp()
     return (p * torch.where(p > 0, log_p - log_q, 0)).sum(dim=1)
