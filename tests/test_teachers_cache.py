@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distilvox.corpus.store import Corpus, CorpusWriter
+from distilvox.corpus.subset import part
 from distilvox.errors import UserError
 from distilvox.teachers import blocks, cache
 from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.cache import TeacherCache
 from distilvox.teachers.live import LiveTeacher
-from distilvox.teachers.subset import Subset
 from distilvox.views.bank import Bank, synthetic_bank
 from distilvox.views.draws import ViewConfig
 
@@ -254,12 +254,12 @@ def test_without_locks_in_the_file_system_it_says_so(
 
 def test_some_utterances_of_a_corpus_are_a_corpus(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:
     rows = np.array([7, 2, 20])
-    few = Subset(corpus, rows)
+    few = part(corpus, rows)
     for sees in ("utterance", "view"):
         of_all, of_few = (LiveTeacher(teacher(), who, CONFIG, bank, sees, "cpu") for who in (corpus, few))
         torch.testing.assert_close(of_few.embed(1, np.array([2, 0])), of_all.embed(1, rows[[2, 0]]))
     assert list(few.utterances) == [corpus.utterances[row] for row in rows]
-    ids = [Subset(corpus, np.array(some)).id for some in ([7, 2, 20], [2, 7, 20], [7, 2], [7, 2, 19])]
+    ids = [part(corpus, np.array(some)).id for some in ([7, 2, 20], [2, 7, 20], [7, 2], [7, 2, 19])]
     assert len({*ids, corpus.id}) == 5
     open_cache(tmp_path / "t", corpus, bank)
     with pytest.raises(UserError, match=r"corpus_id.*utterances: 21 → 3"):

@@ -13,8 +13,8 @@ from distilvox.console import print_json
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
-from distilvox.losses.objective import ObjectiveConfig
-from distilvox.train.config import FineTuneConfig, RunConfig, TargetConfig, TrainConfig
+from distilvox.losses.config import ObjectiveConfig
+from distilvox.train.config import FineTuneConfig, RunConfig, SubsetConfig, TargetConfig, TrainConfig
 from distilvox.train.distributed import pick_device
 from distilvox.train.loop import fit
 from distilvox.views.bank import load_bank
@@ -42,6 +42,7 @@ def distil(
     objective: Annotated[ObjectiveConfig, Flat] = ObjectiveConfig(),  # noqa: B008 (frozen)
     train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
     finetune: FineTuneConfig = FineTuneConfig(),  # noqa: B008
+    subset: SubsetConfig = SubsetConfig(),  # noqa: B008
     targets: TargetConfig = TargetConfig(),  # noqa: B008
     views: ViewConfig = ViewConfig(),  # noqa: B008
 ) -> None:
@@ -79,7 +80,9 @@ def distil(
     from distilvox.teachers import load
 
     fit(
-        RunConfig(student, parse_options(student_options), init, objective, views, targets, train, finetune),
+        RunConfig(
+            student, parse_options(student_options), init, objective, views, targets, train, finetune, subset
+        ),
         corpus=Corpus.open(corpus),
         out=out,
         teacher=load(teacher, device=pick_device(device)),
@@ -110,6 +113,7 @@ def train(
     force: bool = False,
     train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
     finetune: FineTuneConfig = FineTuneConfig(),  # noqa: B008
+    subset: SubsetConfig = SubsetConfig(),  # noqa: B008
     views: ViewConfig = ViewConfig(),  # noqa: B008
 ) -> None:
     """Train a model without a teacher, with the AAM-softmax: a baseline, or a teacher for others.
@@ -137,7 +141,9 @@ def train(
     """
     objective = ObjectiveConfig(objective="none", scale=scale, margin=margin)
     fit(
-        RunConfig(student, parse_options(student_options), init, objective, views, None, train, finetune),
+        RunConfig(
+            student, parse_options(student_options), init, objective, views, None, train, finetune, subset
+        ),
         corpus=Corpus.open(corpus),
         out=out,
         judge=open_judge(corpus, trials, trials_corpus),

@@ -41,12 +41,16 @@ class Corpus:
         labels: int64 [U], index into `speakers`.
         samples: int64 [U], lengths.
         columns: the extra columns, U values each.
+        whole, rows_in_whole: the packed corpus that this is a part of (`subset.part`), and its rows there, int64
+            [U]; what was packed is all of itself.
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], table: dict[str, list], audio: np.ndarray
-    ) -> None:
+        self, path: Path, manifest: dict[str, Any], table: dict[str, list], audio: np.ndarray, *,
+        part_of: tuple[Corpus, np.ndarray] | None = None,
+    ) -> None:  # fmt: skip
         self.path = path
+        self.whole, self.rows_in_whole = part_of or (self, np.arange(len(table["utterance"])))
         self.id: str = manifest["sha256"]
         self.sample_rate: int = manifest["sample_rate"]
         self.utterances: list[str] = table["utterance"]
@@ -56,9 +60,9 @@ class Corpus:
         self.labels = np.fromiter((label[name] for name in table["speaker"]), np.int64, len(table["speaker"]))
         self.samples = np.asarray(table["samples"], dtype=np.int64)
         self.columns = {name: values for name, values in table.items() if name not in RESERVED}
-        self._offsets = np.asarray(table["offset"], dtype=np.int64)
-        self._audio = audio
-        for array in (self.labels, self.samples, self._offsets):
+        self.offsets = np.asarray(table["offset"], dtype=np.int64)
+        self.audio = audio
+        for array in (self.labels, self.samples, self.offsets, self.rows_in_whole):
             array.flags.writeable = False
 
     @classmethod
@@ -119,8 +123,8 @@ class Corpus:
         """`length` samples from `start` on: int16 [length], a read-only view; must lie inside."""
         if not 0 <= start <= start + length <= self.samples[index]:
             raise IndexError(f"samples {start} to {start + length} of {self.samples[index]} in {index}")
-        begin = int(self._offsets[index]) + start
-        return self._audio[begin : begin + length]
+        begin = int(self.offsets[index]) + start
+        return self.audio[begin : begin + length]
 
     @property
     def seconds(self) -> float:
@@ -156,7 +160,7 @@ class Corpus:
 
     def verify(self) -> None:
         """Reads everything and compares its sha256 with the manifest's; a `UserError` if they differ."""
-        digest = _digest([self._audio[i : i + (1 << 24)] for i in range(0, len(self._audio), 1 << 24)])
+        digest = _digest([self.audio[i : i + (1 << 24)] for i in range(0, len(self.audio), 1 << 24)])
         got = content_id(digest, self.rows())
         require(
             got == self.id,

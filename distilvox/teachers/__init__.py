@@ -22,7 +22,6 @@ heads      class centres over the training speakers: own rows by name, else fitt
 live       the teacher run on the spot on views or whole utterances
 blocks     the files of a cache
 cache      embeddings of views on disk, float16, resumable
-subset     some utterances of a corpus as a corpus: those of the trials, to cache
 look       the figures behind the pre-flight, and its verdicts
 advice     a better scale or temperature; is the teacher worse than the student alone?
 probe      two views of an utterance, speed and memory, measured live

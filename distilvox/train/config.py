@@ -6,16 +6,18 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
+from distilvox.corpus.subset import SubsetConfig
 from distilvox.errors import require, unknown
 from distilvox.losses.checks import check_range
+from distilvox.losses.config import ObjectiveConfig
 from distilvox.losses.margin import MARGIN_LIMIT
-from distilvox.losses.objective import ObjectiveConfig
 from distilvox.train.fields import differences, full_name, replace_fields, to_json
 from distilvox.views.draws import ViewConfig
 
 __all__ = [
     "FineTuneConfig",
     "RunConfig",
+    "SubsetConfig",
     "TargetConfig",
     "TrainConfig",
     "differences",
@@ -194,6 +196,7 @@ class RunConfig:
             the weights are drawn from the seed.
         targets: how the teacher is used; None for plain training.
         finetune: a second stage with a larger margin; its fields go by their full names only.
+        subset: the speakers and utterances that are trained on; its fields go by their full names only.
     """
 
     student: str = ""
@@ -204,3 +207,4 @@ class RunConfig:
     targets: TargetConfig | None = field(default_factory=TargetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    subset: SubsetConfig = field(default_factory=SubsetConfig)

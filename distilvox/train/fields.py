@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from distilvox.errors import UserError, unknown
 
-QUALIFIED = frozenset({"finetune"})
+QUALIFIED = frozenset({"finetune", "subset"})
 """Parts whose fields go by `part.name` alone: they repeat names of other parts, which keep the bare ones."""
 
 
@@ -93,10 +93,11 @@ def _fitting(config: Any, name: str, value: Any) -> Any:
     hint = get_type_hints(type(config))[name]
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind is tuple and isinstance(value, list | tuple):
-        item = {float: _number}.get(inner[0])
         many = inner[-1] is Ellipsis or len(value) == len(inner)
-        if item is not None and many and all(map(item, value)):
+        if many and inner[0] is float and all(map(_number, value)):
             return tuple(float(v) for v in value)
+        if many and inner[0] is str and all(isinstance(v, str) for v in value):
+            return tuple(value)
     elif kind is float and _number(value):
         return float(value)
     elif kind is int and _number(value) and value == int(value):

@@ -30,7 +30,8 @@ FREE = frozenset(
 def settings(config: RunConfig, student: models.Student, init: Init | None) -> dict[str, Any]:
     """The part of `config.json` that follows from the configuration alone, every default resolved.
 
-    Fine-tuning that is not asked for is null, whatever its other fields say: they decide nothing.
+    Fine-tuning that is not asked for is null, whatever its other fields say: they decide nothing. So is a subset
+    that is all.
     """
     parts = {part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")}
     return {
@@ -38,6 +39,7 @@ def settings(config: RunConfig, student: models.Student, init: Init | None) -> d
         "init": init.record() if init else None,
         **parts,
         "finetune": to_json(config.finetune) if config.finetune.epochs else None,
+        "subset": None if config.subset.is_all else to_json(config.subset),
     }
 
 
@@ -52,7 +54,10 @@ def run_record(
     judge: Judge | None,
     speakers: Sequence[str],
 ) -> dict[str, Any]:
-    """What `config.json` holds: the settings, and the id of everything else that decides the result."""
+    """What `config.json` holds: the settings, and the id of everything else that decides the result.
+
+    Of a corpus that is part of another, `id` is that of the whole one, the size its own.
+    """
     return {
         "version": VERSION,
         "distilvox": __version__,
@@ -61,7 +66,7 @@ def run_record(
         **settings(config, student, init),
         "corpus": {
             "path": str(corpus.path),
-            "id": corpus.id,
+            "id": corpus.whole.id,
             "utterances": len(corpus),
             "hours": corpus.seconds / 3600,
         },

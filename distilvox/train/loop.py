@@ -15,6 +15,7 @@ from distilvox import models
 from distilvox.console import progress
 from distilvox.console import say as tell
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.subset import training_part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import EVALUATION, Judge, save_evaluation
 from distilvox.files import write_json
@@ -71,7 +72,7 @@ def fit(
 
     Args:
         config: everything that decides the result.
-        corpus: the training speakers, at least two.
+        corpus: the training speakers, at least two; `config.subset` may choose among them.
         out: the run folder.
         teacher: needed by every objective but `none`.
         judge: dev trials, judged every `evaluate_epochs` and at the end.
@@ -110,6 +111,7 @@ def _fit(
         torch.set_num_threads(train.threads)
 
     # ---- the door --------------------------------------------------------------------------------------------
+    corpus = training_part(corpus, config.subset)
     names = view_speakers(config.views, corpus.speakers)
     require(
         len(corpus.speakers) >= 2,

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from distilvox.console import progress
@@ -30,7 +32,8 @@ class Member:
 
     Attributes:
         live: what it is and what it is shown.
-        cache: its embeddings of the training corpus.
+        cache: its embeddings of the training corpus, the whole of it, as is `live`.
+        rows: [U] in the cache of the utterances that are trained on.
         uses_cache: whether `embed` reads the cache or runs the teacher.
         mean: of its unit training embeddings [D_k].
         centre: the same where it is taken away before every cosine, else None.
@@ -39,6 +42,7 @@ class Member:
 
     live: LiveTeacher
     cache: TeacherCache
+    rows: Int64[np.ndarray, " U"]
     uses_cache: bool
     mean: Tensor
     centre: Tensor | None
@@ -50,33 +54,42 @@ class Member:
 
     def units(self) -> Tensor:
         """All views of all utterances, of length 1, centred if so configured: [V · U, D_k]."""
-        return centred(_all(self.cache), self.centre)
+        return centred(_all(self.cache, self.rows), self.centre)
 
     def embed(self, batch: Views, view: int) -> Tensor:
         """The embeddings [B, D_k] of a batch in view `view`, of length 1, centred if so configured."""
         if self.live.sees == "utterance":
             view = 0
+        rows = self.rows[batch.utterances]
         if self.uses_cache:
-            seen = self.cache.get(view, batch.utterances)
+            seen = self.cache.get(view, rows)
         elif self.live.sees == "utterance":
-            seen = self.live.embed(view, batch.utterances)
+            seen = self.live.embed(view, rows)
         else:
             seen = self.teacher.embed(batch.waves).cpu()
         return centred(seen, self.centre)
 
 
 def prepare_member(
-    live: LiveTeacher, labels: Tensor, names: list[str], config: TargetConfig, folder: Path, world: World
+    live: LiveTeacher,
+    rows: Int64[np.ndarray, " U"],
+    labels: Tensor,
+    names: list[str],
+    config: TargetConfig,
+    folder: Path,
+    world: World,
 ) -> Member:
     """Fills the cache in `folder` and fits the class centres.
 
     Args:
-        labels: [V · U] of every view of every utterance.
+        live: of the whole corpus.
+        rows: [U] of it that are trained on.
+        labels: [V · U] of every view of each of these.
         names: C, in the order of the labels.
     """
     views = 1 if live.sees == "utterance" else config.views
     held = open_cache(live, views, folder, world)
-    embeddings = _all(held)
+    embeddings = _all(held, rows)
     own = live.teacher.head()
     guessed = in_sorted_order(live.teacher.unnamed_head(), names) if config.head == "auto" else None
     assumed = own is None and guessed is not None
@@ -88,7 +101,7 @@ def prepare_member(
         own, embeddings, labels, names,
         how=config.head, unmatched=config.unmatched, centre=centre, assumed=assumed,
     )  # fmt: skip
-    return Member(live, held, not config.live, mean, centre, head)
+    return Member(live, held, rows, not config.live, mean, centre, head)
 
 
 def open_cache(live: LiveTeacher, views: int, folder: Path, world: World) -> TeacherCache:
@@ -166,5 +179,5 @@ def cache_name(teacher: Teacher, config: TargetConfig, views: ViewConfig, bank: 
     return name
 
 
-def _all(held: TeacherCache) -> Tensor:
-    return torch.cat([held.all(view) for view in range(held.views)])
+def _all(held: TeacherCache, rows: Int64[np.ndarray, " U"]) -> Tensor:
+    return torch.cat([held.get(view, rows) for view in range(held.views)])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.subset import part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.teachers.advice import Baseline, read_baseline
@@ -25,7 +26,6 @@ from distilvox.teachers.heads import FittedHead, centred
 from distilvox.teachers.live import LiveTeacher
 from distilvox.teachers.preflight import Preflight, preflight
 from distilvox.teachers.probe import probe
-from distilvox.teachers.subset import Subset
 from distilvox.train.config import TargetConfig
 from distilvox.train.distributed import World
 from distilvox.train.members import (
@@ -87,6 +87,7 @@ def prepare_targets(
 
     Args:
         teacher: on `device`; of an ensemble, each member has its own cache, centre and head.
+        corpus: what is trained on. Where it is part of another, the cache is of that whole one, all else of it alone.
         scale: of the cosines, for the teacher's probabilities in the pre-flight.
         cache: a folder (of an ensemble: one in which each member has its own); `default_cache` if None.
         judge: dev trials for the teacher's own EER, if any.
@@ -115,11 +116,11 @@ def prepare_targets(
     names = view_speakers(views, corpus.speakers)
     members, devs = [], []
     for one in teachers:
-        live = LiveTeacher(one, corpus, views, bank, config.sees, device)
+        live = LiveTeacher(one, corpus.whole, views, bank, config.sees, device)
         folder = member_cache(corpus, one, config, views, bank, cache, len(teachers))
-        members.append(prepare_member(live, labels, names, config, folder, world))
+        members.append(prepare_member(live, corpus.rows_in_whole, labels, names, config, folder, world))
         if judge is not None:
-            speech = Subset(judge.corpus, judge.rows)
+            speech = part(judge.corpus, judge.rows)
             beside = trials_cache(one, speech, folder.parent if cache is None else cache)
             shown = replace(live, corpus=speech, sees="utterance")
             devs.append(open_cache(shown, 1, beside, world).all())
