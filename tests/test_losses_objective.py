@@ -12,14 +12,17 @@ from torch import Tensor
 
 from distilvox.errors import UserError
 from distilvox.losses import Objective, ObjectiveConfig, aam, cosine, label_kd, mse, non_target_kd, target_kd
+from distilvox.losses.config import KINDS, SCHEDULED, ramp
 from distilvox.losses.ensemble import teacher_logits
 from distilvox.losses.margin import cross_entropy
-from distilvox.losses.objective import EMBEDDING_PARTS, LABEL_PARTS, SUMMANDS, ramp
+from distilvox.losses.objective import EMBEDDING_PARTS, LABEL_PARTS, TRIAGE_PARTS
+from distilvox.losses.triage import triage_kd
 from distilvox.models.head import SpeakerHead, cosines, unit
 
 B, C, D, E = 6, 4, 10, 7
 NAMES = ("ann", "bob", "cyd", "dan")
-DISTILLING = [kd for kd in SUMMANDS if kd != "none"]
+DISTILLING = [kd for kd in KINDS if kd != "none"]
+SUMS = ["nskd+cosine", "trkd+mse", "kld+cosine+mse"]
 
 
 class Batch:
@@ -56,17 +59,25 @@ def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> Non
     assert set(parts) == {"ce", "kd_weight", "accuracy"}
 
 
-@pytest.mark.parametrize("kd", DISTILLING)
+@pytest.mark.parametrize("kd", [*DISTILLING, *SUMS])
 @pytest.mark.parametrize("centres", ["own", "teacher"])
 def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None:
     batch = Batch()
-    total, parts = batch.run(
-        batch.objective(objective=kd, kd_centres=centres, kd_weight=0.7, gamma=2.0), epoch=0.25
-    )
-    assert set(parts) == {"ce", *SUMMANDS[kd], "kd_weight", "accuracy"}
+    weights = {"kd_weight": 0.7, "gamma": 2.0, "alpha": 0.3, "embedding_weight": 5.0}
+    total, parts = batch.run(batch.objective(objective=kd, kd_centres=centres, **weights), epoch=0.25)
+    named = [name for kind in kd.split("+") for name in KINDS[kind]]
+    assert set(parts) == {"ce", *named, "kd_weight", "accuracy"}
     assert parts["kd_weight"].item() == pytest.approx(0.7 * 0.25)
-    factors = {"nskd": 2.0}
-    distilled = sum(factors.get(name, 1.0) * parts[name].item() for name in SUMMANDS[kd])
+    factors = {
+        "nskd": 2.0,
+        "confusion": 2.0,
+        "tskd": 0.3,
+        "masses": 0.3,
+        "kld": 1.0,
+        "cosine": 5.0,
+        "mse": 5.0,
+    }
+    distilled = sum(factors[name] * parts[name].item() for name in named)
     assert total.item() == pytest.approx(parts["ce"].item() + 0.7 * 0.25 * distilled, rel=1e-6)
     assert distilled > 0
     assert not any(part.requires_grad for part in parts.values())
@@ -187,7 +198,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it() -> None:
     batch.teacher, batch.centres = batch.student.detach().clone(), batch.head.weight.detach().clone()
     for kd in DISTILLING:
         _, parts = batch.run(batch.objective(objective=kd, kd_centres="own"))
-        assert max(abs(parts[name].item()) for name in SUMMANDS[kd]) < 1e-6
+        assert max(abs(parts[name].item()) for name in KINDS[kd]) < 1e-6
 
 
 # ---- schedules ----
@@ -210,15 +221,61 @@ def test_margin_and_weight_warm_up_each_over_its_own_epochs() -> None:
         assert parts["kd_weight"].item() == pytest.approx(weight)
 
 
+def test_whatever_is_scheduled_moves_and_is_logged() -> None:
+    batch = Batch()
+    moving = batch.objective(objective="nskd", schedule=("gamma=1:3@10", "alpha=1:0@4"), kd_warmup_epochs=0.0)
+    for epoch, gamma, alpha in ((0, 1.0, 1.0), (2.5, 1.5, 0.375), (10, 3.0, 0.0), (99, 3.0, 0.0)):
+        total, parts = batch.run(moving, epoch)
+        still = batch.objective(objective="nskd", gamma=gamma, alpha=alpha, kd_warmup_epochs=0.0)
+        torch.testing.assert_close(total, batch.run(still, epoch)[0])
+        assert (parts["gamma"].item(), parts["alpha"].item()) == pytest.approx((gamma, alpha))
+    for name in SCHEDULED:
+        assert getattr(ObjectiveConfig(schedule=(f"{name}=0.5:0.25@8",)).at(4), name) == pytest.approx(0.375)
+
+
+def test_a_schedule_acts_under_the_warm_up() -> None:
+    config = ObjectiveConfig(schedule=("kd_weight=4:0@10",), kd_warmup_epochs=2.0)
+    assert [config.at(epoch).kd_weight for epoch in (0, 1, 5, 10)] == pytest.approx([0.0, 1.8, 2.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "complaint"),
+    [
+        (("gamma",), "field=start:end@epochs"),
+        (("scale=1:2@3",), "unknown scheduled field"),
+        (("gamma=1:2@3", "gamma=1:2@4"), "given twice"),
+        (("gamma=1@3",), "cannot be read"),
+        (("gamma=1:-1@3",), "gamma is out of range"),
+        (("cutoff=0:0.5@3",), "cutoff is out of range"),
+    ],
+)
+def test_a_wrong_schedule_is_refused_at_the_door(schedule: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        ObjectiveConfig(schedule=schedule)
+
+
+def test_triage_is_that_of_the_written_out_logits() -> None:
+    batch = Batch()
+    objective = batch.objective(objective="trkd", cutoff=0.6, kd_scale=8.0, temperature=2.0)
+    _, parts = batch.run(objective)
+    assert objective.projection is not None
+    z = 8 * cosines(objective.projection(batch.student), batch.centres)
+    expected = triage_kd(
+        z, 8 * cosines(batch.teacher, batch.centres), batch.labels, cutoff=0.6, temperature=2.0
+    )
+    for name, loss in zip(TRIAGE_PARTS, expected, strict=True):
+        torch.testing.assert_close(parts[name], loss.mean().detach())
+
+
 # ---- what it owns and what it trains ----
 
 
-@pytest.mark.parametrize("kd", SUMMANDS)
+@pytest.mark.parametrize("kd", KINDS)
 def test_it_owns_a_projection_only_where_one_is_needed(kd: str) -> None:
     for teacher_dim in (D, E):
         for centres in ("own", "teacher"):
             objective = Batch(teacher_dim).objective(objective=kd, kd_centres=centres)
-            by_label = kd in ("kld", "nskd") and centres == "teacher"
+            by_label = kd in ("kld", "nskd", "trkd") and centres == "teacher"
             needed = by_label or (kd in ("cosine", "mse") and teacher_dim != D)
             expected = {"head.weight"} | ({"projection.weight"} if needed else set())
             assert set(objective.state_dict()) == expected  # the teacher's centres are never saved
@@ -243,7 +300,7 @@ def test_every_parameter_learns_and_the_teacher_never_does(kd: str, centres: str
     assert batch.centres.grad is None
 
 
-@pytest.mark.parametrize("kd", SUMMANDS)
+@pytest.mark.parametrize("kd", KINDS)
 @pytest.mark.parametrize("centres", ["own", "teacher"])
 def test_autocast_changes_nothing(kd: str, centres: str) -> None:
     batch = Batch()
@@ -266,7 +323,20 @@ def test_autocast_changes_nothing(kd: str, centres: str) -> None:
 
 
 def test_every_kind_has_its_parts_in_the_tables() -> None:
-    assert {name for names in SUMMANDS.values() for name in names} == {*EMBEDDING_PARTS, *LABEL_PARTS}
+    named = {name for names in KINDS.values() for name in names}
+    assert named == {*EMBEDDING_PARTS, *LABEL_PARTS, *TRIAGE_PARTS}
+
+
+def test_a_sum_of_kinds_is_one_of_different_known_ones() -> None:
+    assert ObjectiveConfig("nskd+cosine").parts == ("tskd", "nskd", "cosine")
+    for wrong, complaint in (
+        ("nskd+nskd", "not a sum of different kinds"),
+        ("none+nskd", "not a sum of different kinds"),
+        ("nskd+", "unknown objective"),
+        ("nskd + cosine", "unknown objective"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            ObjectiveConfig(wrong)
 
 
 def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
@@ -283,7 +353,7 @@ def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
         (
             "objective",
             "nksd",
-            r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd\n.*did you mean 'nskd'",
+            r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd, trkd\n.*did you mean 'nskd'",
         ),
         ("kd_margin", "teacher", r"unknown kd_margin\n.*'teacher'\n.*both, none, student"),
         ("kd_centres", "teachers", r"unknown kd_centres\n.*\n.*\n.*did you mean 'teacher'"),

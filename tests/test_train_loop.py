@@ -21,7 +21,7 @@ from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge
 from distilvox.files import read_json
-from distilvox.losses.objective import SUMMANDS
+from distilvox.losses.config import KINDS, ObjectiveConfig
 from distilvox.teachers import load
 from distilvox.teachers.base import Teacher
 from distilvox.train import checkpoint
@@ -77,7 +77,7 @@ def test_training_lowers_the_loss_and_writes_a_whole_run_folder(taught: Path) ->
     assert list((taught / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize("objective", [name for name in SUMMANDS if name != "none"])
+@pytest.mark.parametrize("objective", [*(name for name in KINDS if name != "none"), "nskd+cosine"])
 def test_every_objective_trains_and_logs_its_parts(
     objective: str, corpus: Corpus, judge: Judge, teacher: Teacher, tmp_path: Path
 ) -> None:
@@ -86,7 +86,7 @@ def test_every_objective_trains_and_logs_its_parts(
         config, corpus=corpus, out=tmp_path / "run", teacher=teacher, judge=judge, device="cpu", force=True
     )
     lines = [line for line in read_log(out) if "evaluation" not in line]
-    assert set(SUMMANDS[objective]) <= set(lines[0])
+    assert set(ObjectiveConfig(objective).parts) <= set(lines[0])
     assert all(math.isfinite(value) for line in lines for value in line.values())
     judged = read_json(out / "evaluation.json", noun="evaluation")
     assert judged["trial_list"] == "trials.txt"

@@ -9,7 +9,7 @@ from distilvox.cli.training import Flat, parse_options
 from distilvox.console import out as console
 from distilvox.console import print_json, say
 from distilvox.corpus.store import Corpus
-from distilvox.losses.objective import ObjectiveConfig
+from distilvox.losses.config import ObjectiveConfig
 from distilvox.train.config import RunConfig, TargetConfig, TrainConfig
 from distilvox.train.distributed import join, pick_device
 from distilvox.train.profile import profile as measure

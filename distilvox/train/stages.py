@@ -10,7 +10,7 @@ import torch
 from distilvox.corpus.store import Corpus
 from distilvox.errors import require
 from distilvox.evaluation.judge import Judge
-from distilvox.losses.objective import ObjectiveConfig
+from distilvox.losses.config import ObjectiveConfig
 from distilvox.teachers.base import Teacher
 from distilvox.train.config import RunConfig
 from distilvox.train.distributed import World
