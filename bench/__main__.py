@@ -1,4 +1,8 @@
-"""`python -m bench` (make bench): measures every part in a few minutes and writes BENCH.md."""
+"""`python -m bench` (make bench): measures every part in a few minutes and writes BENCH.md.
+
+The numbers go to docs/results/bench.json, and the page and docs/results/scaling.svg are made from that file alone.
+`--parts views training` measures these parts anew, `--parts` alone none: the page is then only written again.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,18 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench import Row, frontend, loss, median, runtime, scoring, step, streaming, views
-from distilvox.files import write_text
+from bench import Row, frontend, loss, median, page, plot, runtime, scaling, scoring, step, streaming, views
+from bench.page import Found
+from bench.scaling import Curve
+from distilvox.files import read_json, write_json, write_text
 from distilvox.models.frontend import Fbank
 from distilvox.models.runfolder import load_student
 from distilvox.ship.export import export
@@ -24,7 +31,7 @@ from distilvox.ship.runtime import Verifier
 from distilvox.ship.speed import machine
 from tests.reference.frontend import fbank
 
-PAGE = Path(__file__).resolve().parents[1] / "BENCH.md"
+HOME = Path(__file__).resolve().parents[1]
 
 
 def of_frontend() -> list[Row]:
@@ -80,7 +87,7 @@ def of_runtime() -> list[Row]:
     return table
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {
+PARTS: dict[str, Callable[[], list[Row] | list[Curve]]] = {
     "losses": loss.rows,
     "objective": streaming.rows,
     "views": views.rows,
@@ -88,6 +95,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "training": step.rows,
     "evaluation": of_scoring,
     "runtime": of_runtime,
+    page.SCALING: scaling.curves,
 }
 
 
@@ -100,41 +108,39 @@ def hardware() -> str:
     )
 
 
-def page(rows: dict[str, list[Row]], date: datetime.date) -> str:
-    """The whole of BENCH.md."""
-    busy = os.getloadavg()[0]
-    lines = [
-        "# Speed, beside error",
-        "",
-        "`make bench` writes this page. Median wall time of 5 calls or more on one thread; how many times faster than",
-        "a baseline measured in the same run; and the largest error of our result, in the same row.",
-        "",
-        f"{hardware()}; {date.isoformat()}; load of the machine at the end {busy:.1f}.",
-        "",
-        "| part | work | ms | baseline | its ms | times faster | largest error | from | more |",
-        "|---|---|---:|---|---:|---:|---:|---|---|",
-    ]
-    for part, found in rows.items():
-        for row in found:
-            lines.append(
-                f"| {part} | {row.work} | {1e3 * row.seconds:,.1f} | {row.baseline} | "
-                f"{1e3 * row.baseline_seconds:,.1f} | {row.faster:,.2f} | {row.error:.1e} | {row.of} | {row.note} |"
-            )
-    return "\n".join(lines) + "\n"
+def measure(parts: Sequence[str], found: Found) -> Found:
+    """Measures these parts; the others stay as they were found before, if that was on the same machine."""
+    here = hardware()
+    kept = found["parts"] if found.get("hardware") == here else {}
+    for part in parts:
+        sys.stderr.write(f"{part} …\n")
+        measured = PARTS[part]()
+        kept[part] = {
+            "date": datetime.date.today().isoformat(),
+            "load": os.getloadavg()[0],
+            "found": [asdict(one) for one in measured],
+        }
+    return {"hardware": here, "parts": {part: kept[part] for part in PARTS if part in kept}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--out", type=Path, default=PAGE, help="the page to write")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--out", type=Path, default=HOME, help="the folder of the page and of docs/results")
+    parser.add_argument(
+        "--parts", nargs="*", choices=list(PARTS), default=list(PARTS), help="what to measure anew"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = {}
-    for part in options.parts:
-        sys.stderr.write(f"{part} …\n")
-        found[part] = PARTS[part]()
-    text = page(found, datetime.date.today())
-    write_text(options.out, text)
+    numbers, drawn = options.out / page.NUMBERS, options.out / page.DRAWING
+    numbers.parent.mkdir(parents=True, exist_ok=True)
+    before = read_json(numbers, noun="earlier measurement") if numbers.exists() else {}
+    write_json(numbers, measure(options.parts, before))
+    found = read_json(numbers, noun="measurement")
+    if curves := page.curves(found):
+        write_text(drawn, plot.drawing(curves))
+    gpu = options.out / page.GPU
+    text = page.markdown(found, read_json(gpu, noun="measurement on a GPU") if gpu.exists() else None)
+    write_text(options.out / page.PAGE, text)
     sys.stdout.write(text)
 
 

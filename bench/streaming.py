@@ -1,17 +1,13 @@
-"""The whole objective from embeddings to gradients, without a matrix [B, C], beside the code that builds it.
-
-`python -m bench.streaming WHO BATCH CLASSES` takes one step in a process of its own and prints the MB by
-which its peak memory grew, embeddings, centres and gradients aside.
-"""
+"""The whole objective from embeddings to gradients, without a matrix [B, C], beside the code that builds it."""
 
 from __future__ import annotations
 
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median as middle
 from typing import Any
@@ -86,9 +82,20 @@ def times(given: dict[str, Any], who: tuple[str, ...], repeats: int) -> list[flo
 
 
 def grown(who: str, batch: int, classes: int) -> float:
-    """`python -m bench.streaming` in a process of its own."""
-    words = [sys.executable, "-m", "bench.streaming", who, str(batch), str(classes)]
-    return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    """MB by which a step raises the peak memory of a process of its own; embeddings, centres, gradients aside."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # PyTorch is loaded once for all of them
+    with context.Pool(1) as pool:
+        return pool.apply(_grown, (who, batch, classes))
+
+
+def _grown(who: str, batch: int, classes: int) -> float:
+    torch.set_num_threads(THREADS)
+    step(WHO[who], drawn(8, 64))  # loads what is loaded at first use
+    given = drawn(batch, classes)
+    before = peak()
+    _, *grads = step(WHO[who], given)
+    return peak() - before - sum(grad.nbytes for grad in grads) / 1e6
 
 
 def peak() -> float:
@@ -157,17 +164,3 @@ def work(batch: int, classes: int) -> str:
     return (
         f"CE + TSKD + NSKD, forward and backward from embeddings, B {batch}, C {classes:,}, D {DIM}, float32"
     )
-
-
-def main() -> None:
-    who, batch, classes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    torch.set_num_threads(THREADS)
-    step(WHO[who], drawn(8, 64))  # loads what is loaded at first use
-    given = drawn(batch, classes)
-    before = peak()
-    _, *grads = step(WHO[who], given)
-    sys.stdout.write(f"{peak() - before - sum(grad.nbytes for grad in grads) / 1e6}\n")
-
-
-if __name__ == "__main__":
-    main()
