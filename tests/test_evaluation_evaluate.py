@@ -8,7 +8,7 @@ import pytest
 
 from distilvox.errors import UserError
 from distilvox.evaluation.confidence import bootstrap_eer
-from distilvox.evaluation.evaluate import agreement, evaluate
+from distilvox.evaluation.evaluate import evaluate
 from distilvox.evaluation.metrics import eer, eer_threshold, min_dcf
 from distilvox.evaluation.norm import as_norm, cohort_statistics
 from distilvox.evaluation.score import cosine_scores
@@ -110,17 +110,3 @@ def test_only_one_class(case: tuple[np.ndarray, List, np.ndarray]) -> None:
     only = replace(trials, enrol=trials.enrol[keep], test=trials.test[keep], labels=trials.labels[keep])
     with pytest.raises(UserError, match="all 36 trials are target trials"):
         evaluate(embeddings, only, speakers)
-
-
-def test_agreement_is_about_rank(case: tuple[np.ndarray, List, np.ndarray], rng: np.random.Generator) -> None:
-    embeddings, trials, _ = case
-    pairs = trials.enrol, trials.test
-    turn = np.linalg.qr(rng.standard_normal((8, 8)))[0]
-    assert agreement(embeddings, 7 * embeddings @ turn, *pairs) == pytest.approx(1, abs=1e-6)
-    other = rng.standard_normal((36, 5))
-    assert abs(agreement(embeddings, other, *pairs)) < 0.3
-    assert agreement(embeddings, other, *pairs) == pytest.approx(agreement(other, embeddings, *pairs))
-    with pytest.raises(UserError, match="all scores of the teacher are equal"):
-        agreement(embeddings, np.ones((36, 2)), *pairs)
-    with pytest.raises(UserError, match="at least two trials"):
-        agreement(embeddings, embeddings, pairs[0][:1], pairs[1][:1])

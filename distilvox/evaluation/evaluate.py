@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import spearmanr
 
 from distilvox.errors import UserError, require
+from distilvox.evaluation.agreement import Agreement
 from distilvox.evaluation.confidence import bootstrap_eer
 from distilvox.evaluation.metrics import curve_eer, curve_min_dcf, det_curve
 from distilvox.evaluation.norm import TOP, as_norm, cohort_statistics
@@ -45,7 +45,10 @@ class TrialList(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rates as fractions; `eer_ci` is the 95 % interval over speakers; `scores` [n] stay out of the JSON."""
+    """Rates as fractions; `eer_ci` is the 95 % interval over speakers; `scores` [n] stay out of the JSON.
+
+    `agreement` with a teacher, where there is one to agree with.
+    """
 
     trial_list: str
     trials: int
@@ -57,10 +60,11 @@ class Evaluation:
     eer_threshold: float
     min_dcf: dict[str, float]
     scores: np.ndarray = field(repr=False, compare=False)
+    agreement: Agreement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the kind of score stands under the key `scores`."""
-        return {
+        found: dict[str, Any] = {
             "trial_list": self.trial_list,
             "trials": self.trials,
             "target_trials": self.target_trials,
@@ -71,6 +75,7 @@ class Evaluation:
             "eer_threshold": self.eer_threshold,
             "min_dcf": dict(self.min_dcf),
         }
+        return found if self.agreement is None else {**found, "agreement": self.agreement.to_json()}
 
 
 def check_speakers(trials: TrialList, speakers: np.ndarray) -> None:
@@ -153,17 +158,3 @@ def evaluate(
         min_dcf={f"{p:g}": curve_min_dcf(curve, p_target=p) for p in PRIORS},
         scores=scores,
     )
-
-
-def agreement(
-    student: Float[np.ndarray, "U D"],
-    teacher: Float[np.ndarray, "U D_t"],
-    enrol: np.ndarray,
-    test: np.ndarray,
-) -> float:
-    """How alike student and teacher rank the trials: Spearman's correlation of scores, in [-1, 1]."""
-    require(len(enrol) >= 2, "agreement needs at least two trials", got=len(enrol))
-    ours, theirs = cosine_scores(student, enrol, test), cosine_scores(teacher, enrol, test)
-    for scores, whose in ((ours, "student"), (theirs, "teacher")):
-        require(bool(np.ptp(scores) > 0), f"all scores of the {whose} are equal: they rank nothing")
-    return float(spearmanr(ours, theirs).statistic)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.trials import Trials, read_trials, resolve
 from distilvox.errors import UserError, require
+from distilvox.evaluation.agreement import Agreement, agreement
 from distilvox.evaluation.embed import embed_corpus
 from distilvox.evaluation.evaluate import Evaluation, evaluate
 from distilvox.evaluation.metrics import eer
@@ -70,13 +73,17 @@ class Judge:
         self,
         embeddings: np.ndarray,
         *,
+        teacher: np.ndarray | None = None,
         centre: np.ndarray | None = None,
         cohort: np.ndarray | None = None,
         top: int = TOP,
         replicates: int = 1000,
     ) -> Evaluation:
-        """EER, minDCF and their interval for the embeddings that `embed` returned; arguments of `evaluate`."""
-        return evaluate(
+        """EER, minDCF and their interval for the embeddings that `embed` returned; arguments of `evaluate`.
+
+        With the embeddings of a teacher, the agreement with it too.
+        """
+        found = evaluate(
             embeddings,
             self.trials,
             self.speakers,
@@ -84,6 +91,13 @@ class Judge:
             cohort=cohort,
             top=top,
             replicates=replicates,
+        )
+        return found if teacher is None else replace(found, agreement=self.agreement(embeddings, teacher))
+
+    def agreement(self, student: np.ndarray, teacher: np.ndarray) -> Agreement:
+        """How alike a student's [U, D] and a teacher's [U, D_t] embeddings of the trials' utterances are."""
+        return agreement(
+            student, teacher, enrol=self.trials.enrol, test=self.trials.test, speakers=self.speakers
         )
 
     def eer(self, embeddings: np.ndarray) -> float:
@@ -129,14 +143,45 @@ def load_scores(folder: Path) -> SavedScores:
     Raises:
         UserError: it is missing or damaged.
     """
+    held = _load(folder, ("scores", "labels", "enrol", "test", "speakers"))
+    scores, labels, who = held["scores"].astype(np.float64), held["labels"], held["speakers"]
+    with _readable(folder):
+        sides = who[held["enrol"]], who[held["test"]]
+    require(scores.ndim == 1 and scores.shape == labels.shape, f"these scores are damaged: {folder / SCORES}")
+    return SavedScores(scores, labels, *sides)
+
+
+def agreement_of_run(run: Path, teacher: np.ndarray) -> Agreement:
+    """How alike a finished run and a teacher are, from the embeddings that the run saved when it was judged.
+
+    Args:
+        run: a folder with `scores.npz`.
+        teacher: [U, D_t] of the same trials' utterances in their order, as `Judge.embed` returns them.
+
+    Raises:
+        UserError: no scores, damaged ones, or another number of utterances.
+    """
+    held = _load(run, ("embeddings", "enrol", "test", "speakers"))
+    student = held.pop("embeddings")
+    require(
+        len(student) == len(teacher),
+        "the run was judged by the utterances of other trials than the teacher's embeddings",
+        got=f"{len(student)} utterances in {run / SCORES}, {len(teacher)} embeddings of the teacher",
+    )
+    return agreement(student, teacher, **held)
+
+
+def _load(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    with _readable(folder), open(folder / SCORES, "rb") as file, np.load(file, allow_pickle=False) as held:
+        return {name: held[name] for name in names}
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
     path = folder / SCORES
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-            scores, labels, who = held["scores"].astype(np.float64), held["labels"], held["speakers"]
-            sides = who[held["enrol"]], who[held["test"]]
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"no scores here: {path} does not exist", remedy="train with --trials") from None
     except (KeyError, IndexError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"these scores are damaged: {path}", got=str(error)) from None
-    require(scores.ndim == 1 and scores.shape == labels.shape, f"these scores are damaged: {path}")
-    return SavedScores(scores, labels, *sides)
