@@ -13,10 +13,12 @@ import pytest
 from distilvox.errors import UserError
 from distilvox.evaluation.metrics import eer
 from distilvox.files import read_json, write_json
+from distilvox.study.budget import check_budgets
 from distilvox.study.compare import COLUMNS, compare, markdown, render, rows
 from distilvox.study.grid import run_folder
 from distilvox.study.recipe import Recipe
 from distilvox.study.terms import settings
+from distilvox.train.config import RunConfig
 
 SPEAKERS = np.repeat([f"d{k:02d}" for k in range(20)], 3)
 ENROL, TEST = np.triu_indices(len(SPEAKERS), 1)
@@ -42,14 +44,24 @@ def make_study(out: Path, recipe: Recipe = RECIPE) -> Path:
         record = {
             "version": 1,
             "speakers": ["a", "b"],
-            "corpus": {"path": f"somewhere/{method}", "id": "c0ffee"},
+            "corpus": {
+                "path": f"somewhere/{method}",
+                "id": "c0ffee",
+                "utterances": utterances(config),
+                "hours": 1.0,
+            },
+            "bank": "ba2c",
             "teacher": {"uri": "ge2e:", "id": "1234"} if has_teacher else None,
             **settings(config),
         }
         write_json(folder / "config.json", record)
         rng = np.random.default_rng([seed, len(method)])
-        save_scores(folder, rng.standard_normal(len(LABELS)) + STRENGTH[method] * LABELS)
+        save_scores(folder, rng.standard_normal(len(LABELS)) + STRENGTH.get(method, 1.0) * LABELS)
     return out
+
+
+def utterances(config: RunConfig) -> int:
+    return config.subset.total or 640
 
 
 def save_scores(folder: Path, scores: np.ndarray, labels: np.ndarray = LABELS) -> None:
@@ -139,6 +151,63 @@ def test_runs_on_unequal_terms_are_refused_by_the_field(
     change(run_folder(study, "kld", 1), name, value)
     with pytest.raises(UserError, match=message):
         compare(RECIPE, study)
+
+
+SUBSETS = replace(
+    RECIPE,
+    methods={
+        "few": {"subset.speakers": 2, "subset.total": 320, "epochs": 6, "objective": "none"},
+        "many": {"subset.speakers": 4, "subset.total": 640, "epochs": 3, "objective": "none"},
+    },
+    baselines={"few": "few", "many": "many"},
+)
+
+
+def test_runs_on_subsets_hear_as_much(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", SUBSETS)
+    change(run_folder(study, "few", 0), "speakers", ["a"])
+    change(run_folder(study, "few", 1), "speakers", ["a"])
+    result = compare(SUBSETS, study, replicates=20)
+    assert result["budget"]["few"] == {"steps": 60, "utterances": 1920, "seconds": 3840.0}
+    assert result["budget"]["few"] == result["budget"]["many"]
+    assert result["crops"]["few"] == result["crops"]["many"]
+    assert result["crops"]["few"]["bank"] == "ba2c"
+    change(run_folder(study, "few", 0), "train.batch_size", 16)
+    with pytest.raises(
+        UserError, match=r"few-seed0 was trained otherwise[\s\S]*train\.batch_size: 16, not 32"
+    ):
+        compare(SUBSETS, study)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("corpus.id", "beef", r"equal terms[\s\S]*corpus\.id: 'c0ffee' and 'beef'[\s\S]*subset\.speakers"),
+        ("bank", "bad", r"equal terms[\s\S]*bank: 'ba2c' and 'bad'"),
+        ("distilvox", "9.9", r"equal terms[\s\S]*distilvox"),
+        ("subset.per_speaker", 3, r"many-seed1 was trained otherwise[\s\S]*subset\.per_speaker: 3, not 0"),
+        ("train.warmup_epochs", 3.0, r"many-seed1 was trained otherwise[\s\S]*warmup_epochs: 3\.0, not 1\.0"),
+    ],
+)
+def test_a_table_of_fields_frees_these_fields_alone(
+    name: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    study = make_study(tmp_path / "study", SUBSETS)
+    change(run_folder(study, "many", 1), name, value)
+    with pytest.raises(UserError, match=message):
+        compare(SUBSETS, study)
+
+
+def test_unequal_budgets_are_refused_by_their_steps() -> None:
+    short = {**SUBSETS.methods, "many": {**SUBSETS.methods["many"], "epochs": 2}}
+    with pytest.raises(UserError, match=r"steps differ[\s\S]*many 40 \(640 utterances\); few 60 \(320"):
+        check_budgets(replace(SUBSETS, methods=short), {"few": 320, "many": 640})
+    longer = {**SUBSETS.methods, "many": {**SUBSETS.methods["many"], "views.seconds": 3.0}}
+    with pytest.raises(UserError, match=r"seconds differ[\s\S]*few 3840"):
+        check_budgets(replace(SUBSETS, methods=longer), {"few": 320, "many": 640})
+    lengths = {"short": {"epochs": 1}, "long": {"epochs": 9}}
+    study = replace(RECIPE, methods=lengths, baselines=dict.fromkeys(lengths, "short"))
+    assert check_budgets(study, {"short": 640, "long": 640})["long"]["steps"] == 180
 
 
 @pytest.mark.parametrize(

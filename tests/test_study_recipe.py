@@ -137,10 +137,45 @@ def test_a_grid_holds_every_method_in_every_cell(tmp_path: Path) -> None:
         ("{student: xvector-s}", "the grid's 'student' is a list of values"),
         ("{student: []}", "the grid's 'student' is a list of values"),
         ("{student: [../up]}", "the grid's 'student' is a list of values"),
-        ("{objective: [kld]}", "the field 'objective' stands in the grid and in a method"),
+        ("{objective: [kld]}", "a field stands in the grid's 'objective' and in the method 'none'"),
         ("{epochz: [1]}", "unknown field of a run"),
+        ("{train.epochs: [1]}", r"a field stands in the grid's 'train.epochs' and in the method 'nskd'"),
+        ("{centre: [no], targets.centre: [yes]}", r"the grid's 'centre' and in the grid's 'targets.centre'"),
+        ("{data: {a: {}}}", "'a' in the grid's 'data' sets no field"),
+        ("{data: {a: {subset.speakers: 4}, b: 3}}", r"unknown field of a run[\s\S]*data"),
+        (
+            "{data: {a: {subset.speakers: 4}, b: {subset.speaker: 5}}}",
+            r"'a' and 'b' .*the same fields[\s\S]*subset.speaker",
+        ),
+        ("{data: {a: {subset.speakrs: 4}}}", r"method 'a.none'[\s\S]*did you mean 'subset.speakers'"),
+        (
+            "{data: {a: {centre: no}, b: {targets.centre: no, gamma: 1}}}",
+            r"same fields[\s\S]*objective.gamma",
+        ),
+        ("{data: {a: {objective: none}}}", "the grid's 'data' and in the method 'none'"),
+        ("{one: {a: {gamma: 2}}, two: {b: {gamma: 3}}}", "the grid's 'one' and in the grid's 'two'"),
+        ("{data: {a: {subset.speakers: 1}}}", r"method 'a.none'[\s\S]*trained on one speaker"),
     ],
 )
 def test_a_wrong_grid_is_refused(tmp_path: Path, grid: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(tmp_path, GOOD.replace("methods:", f"grid: {grid}\nmethods:"))
+
+
+def test_an_axis_of_labels_sets_several_fields_at_once(tmp_path: Path) -> None:
+    grid = "grid: {data: {K2: {subset.speakers: 2, warmup_epochs: 3}, K4: {warmup_epochs: 6, subset.speakers: 4}}}"
+    recipe = read(tmp_path, GOOD.replace("methods:", f"{grid}\nmethods:"))
+    assert list(recipe.methods) == ["K2.none", "K2.nskd", "K4.none", "K4.nskd"]
+    assert recipe.baselines["K4.nskd"] == "K4.none"
+    found = [recipe.config(method, 4) for method in recipe.methods]
+    assert [c.subset.speakers for c in found] == [2, 2, 4, 4]
+    assert [c.train.warmup_epochs for c in found] == [3, 3, 6, 6]
+    assert [c.train.epochs for c in found] == [3, 5, 3, 5]
+
+
+def test_a_table_may_be_the_value_of_a_field(tmp_path: Path) -> None:
+    grid = "grid: {student_options: {narrow: {channels: 8}, wide: {channels: 16}}}"
+    recipe = read(tmp_path, GOOD.replace("methods:", f"{grid}\nmethods:"))
+    assert [recipe.config(m, 4).student_options for m in recipe.methods] == [{"channels": 8}] * 2 + [
+        {"channels": 16}
+    ] * 2

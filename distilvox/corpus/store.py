@@ -41,8 +41,7 @@ class Corpus:
         labels: int64 [U], index into `speakers`.
         samples: int64 [U], lengths.
         columns: the extra columns, U values each.
-        whole, rows_in_whole: the packed corpus that this is a part of (`subset.part`), and its rows there, int64
-            [U]; what was packed is all of itself.
+        whole, rows_in_whole: the packed corpus that this is (`subset.part`) a part of, or all; its rows [U] there.
     """
 
     def __init__(
@@ -50,7 +49,8 @@ class Corpus:
         part_of: tuple[Corpus, np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         self.path = path
-        self.whole, self.rows_in_whole = part_of or (self, np.arange(len(table["utterance"])))
+        self.whole: Corpus = part_of[0] if part_of else self
+        self.rows_in_whole: np.ndarray = part_of[1] if part_of else np.arange(len(table["utterance"]))
         self.id: str = manifest["sha256"]
         self.sample_rate: int = manifest["sample_rate"]
         self.utterances: list[str] = table["utterance"]

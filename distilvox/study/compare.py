@@ -14,6 +14,7 @@ from distilvox.errors import require
 from distilvox.evaluation.confidence import paired_bootstrap
 from distilvox.evaluation.judge import EVALUATION, load_scores
 from distilvox.files import read_json
+from distilvox.study.budget import check_budgets, crops
 from distilvox.study.grid import run_folder
 from distilvox.study.recipe import Recipe
 from distilvox.study.terms import REMEDY, check_equal
@@ -32,7 +33,8 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
             were judged by different trials.
     """
     folders = {m: [run_folder(out, m, seed) for seed in recipe.seeds] for m in recipe.methods}
-    check_equal(recipe, folders)
+    records = check_equal(recipe, folders)
+    budgets = check_budgets(recipe, {m: runs[0]["corpus"]["utterances"] for m, runs in records.items()})
     judged = {
         m: [read_json(f / EVALUATION, noun="finished run") for f in runs] for m, runs in folders.items()
     }
@@ -64,12 +66,18 @@ def compare(recipe: Recipe, out: Path, *, replicates: int = 1000) -> dict[str, A
         "fields": recipe.methods,
         "seeds": list(recipe.seeds),
         "baselines": recipe.baselines,
+        "budget": budgets,
+        "crops": {m: _crops(recipe, m, records[m][0]) for m in recipe.methods},
         "trial_list": trial_list,
         "trials": trials,
         "scores": scoring,
         "methods": methods,
         "paired": paired,
     }
+
+
+def _crops(recipe: Recipe, method: str, record: dict[str, Any]) -> dict[str, Any]:
+    return {**crops(recipe.config(method, recipe.seeds[0])), "bank": record["bank"]}
 
 
 def _spread(values: list[float]) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from pathlib import Path
 from rich.markup import escape
 
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.subset import SubsetConfig, training_part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge, SavedScores, load_scores
+from distilvox.study.budget import check_budgets
 from distilvox.study.recipe import Recipe
 from distilvox.study.terms import REMEDY, check_run, is_finished, settings
 from distilvox.teachers import load
@@ -89,6 +91,8 @@ def run_grid(
         )
         for run in recipe.runs()
     ]  # fmt: skip
+    parts = {choice: training_part(held, choice) for choice in {task.config.subset for task in tasks}}
+    check_budgets(recipe, {m: len(parts[recipe.config(m, recipe.seeds[0]).subset]) for m in recipe.methods})
     finished = {task.out: _taught_by(task, held, judge) for task in tasks if is_finished(task.out)}
     left = [task for task in tasks if task.out not in finished]
     if finished:
@@ -99,7 +103,7 @@ def run_grid(
             known.setdefault(task.teacher, set()).add(who)
     if jobs > 1:
         left = [replace(task, config=replace_fields(task.config, {"threads": 1})) for task in left]
-    left = [task for uri in {t.teacher: None for t in left} for task in _prepare(uri, left, held, known)]
+    left = [task for uri in {t.teacher: None for t in left} for task in _prepare(uri, left, parts, known)]
     order = {task.out: place for place, task in enumerate(tasks)}
     left.sort(key=lambda task: order[task.out])
     failed: list[UserError] = []
@@ -134,10 +138,13 @@ def _taught_by(task: Task, corpus: Corpus, judge: Judge) -> str | None:
     return teacher["id"] if teacher else None
 
 
-def _prepare(uri: str, left: list[Task], corpus: Corpus, known: Mapping[str, set[str]]) -> list[Task]:
+def _prepare(
+    uri: str, left: list[Task], parts: Mapping[SubsetConfig, Corpus], known: Mapping[str, set[str]]
+) -> list[Task]:
     """The tasks that this teacher teaches: fills every cache that they will read, and gives each its own.
 
     Args:
+        parts: what is trained on, for every task's choice.
         known: URI → ids of the teachers of finished runs.
 
     Raises:
@@ -163,14 +170,15 @@ def _prepare(uri: str, left: list[Task], corpus: Corpus, known: Mapping[str, set
     for task in left:
         targets = task.config.targets
         if task.distils and targets is not None:
-            plan = stages(task.config, len(corpus))
+            heard = parts[task.config.subset]
+            plan = stages(task.config, len(heard))
             name = cache_name(teacher, targets, task.config.views, task.bank)
             folder = None if task.cache is None else task.cache / name
             task = replace(task, cache=folder)
             shown = (name, plan[-1].views)
             if shown not in ready:
                 stage_targets(
-                    plan, teacher, corpus, config=task.config, bank=task.bank, device=where, cache=folder
+                    plan, teacher, heard, config=task.config, bank=task.bank, device=where, cache=folder
                 )
                 ready.add(shown)
         placed.append(task)

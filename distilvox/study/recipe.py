@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from distilvox.errors import UserError, require, unknown
-from distilvox.train.config import RunConfig, replace_fields
+from distilvox.train.config import RunConfig, full_name, replace_fields
 from distilvox.train.stages import check_finetune
 from distilvox.train.start import make_student
 
@@ -128,30 +129,72 @@ def _cells(
 
     >>> _cells({"student": ["xvector-s"]}, {"none": {}}, "none")
     ({'xvector-s.none': {'student': 'xvector-s'}}, {'xvector-s.none': 'xvector-s.none'})
+    >>> list(_cells({"length": {"short": {"epochs": 2, "warmup_epochs": 1}}}, {"none": {}}, "none")[0].items())
+    [('short.none', {'epochs': 2, 'warmup_epochs': 1})]
     """
     require(isinstance(grid, dict), "grid is a table: field → list of values", got=grid)
-    axes = []
-    for field, values in grid.items():
-        named = {str(value): value for value in values} if isinstance(values, list) else values
-        require(
-            isinstance(named, dict)
-            and bool(named)
-            and all(isinstance(k, str) and re.fullmatch(NAME, k) for k in named),
-            f"the grid's {field!r} is a list of values, or a table: short name → value",
-            got=values,
-            allowed="student: [xvector-s, resnet-s]",
-        )
-        twice = [name for name, fields in methods.items() if field in fields]
-        require(not twice, f"the field {field!r} stands in the grid and in a method", got=", ".join(twice))
-        axes.append([(name, {field: value}) for name, value in named.items()])
+    axes = [_axis(str(name), values) for name, values in grid.items()]
+    holders = [
+        (f"the grid's {name!r}", _fields(axis.values())) for name, axis in zip(grid, axes, strict=True)
+    ]
+    holders += [(f"the method {name!r}", _fields([fields])) for name, fields in methods.items()]
+    for place, (holder, held) in enumerate(holders[: len(axes)]):
+        for other, others in holders[place + 1 :]:
+            both = sorted(held & others)
+            require(not both, f"a field stands in {holder} and in {other}", got=", ".join(both))
     expanded, baselines = {}, {}
-    for cell in product(*axes):
-        prefix = "".join(f"{name}." for name, _ in cell)
+    for cell in product(*(axis.items() for axis in axes)):
+        prefix = "".join(f"{short}." for short, _ in cell)
         changes = {field: value for _, change in cell for field, value in change.items()}
         for name, fields in methods.items():
             expanded[prefix + name] = {**changes, **fields}
             baselines[prefix + name] = prefix + baseline
     return expanded, baselines
+
+
+def _axis(name: str, values: Any) -> dict[str, dict[str, Any]]:
+    """One axis of a grid: short name → the fields that it sets.
+
+    The axis of a field has the field's name, and a list of values or a table of short names → values. Under any other
+    name stands a table of short names → tables of fields, the same fields in each.
+    """
+    named = {str(value): value for value in values} if isinstance(values, list) else values
+    require(
+        isinstance(named, dict)
+        and bool(named)
+        and all(isinstance(k, str) and re.fullmatch(NAME, k) for k in named),
+        f"the grid's {name!r} is a list of values, or a table: short name → value",
+        got=values,
+        allowed="student: [xvector-s, resnet-s]",
+    )
+    labelled = _full(name) is None and "." not in name and all(isinstance(v, dict) for v in named.values())
+    if not labelled:
+        return {short: {name: value} for short, value in named.items()}
+    first, *others = named
+    for short in named:
+        require(bool(named[short]), f"{short!r} in the grid's {name!r} sets no field")
+    for short in others:
+        odd = _fields([named[first]]) ^ _fields([named[short]])
+        require(
+            not odd,
+            f"{first!r} and {short!r} in the grid's {name!r} do not set the same fields",
+            got="only one sets " + ", ".join(sorted(odd)),
+            remedy="set every field of this axis in each of its cells",
+        )
+    return named
+
+
+def _fields(tables: Iterable[Mapping[Any, Any]]) -> set[str]:
+    """The full names of what the tables set; unknown names as they stand, to be refused where the run is built."""
+    return {_full(str(name)) or str(name) for fields in tables for name in fields}
+
+
+def _full(name: str) -> str | None:
+    """The field's full name; None if there is no such field."""
+    try:
+        return name if name == "teacher" else full_name(RunConfig(), name)
+    except UserError:
+        return None
 
 
 def _try_out(recipe: Recipe) -> None:

@@ -11,9 +11,10 @@ from distilvox.errors import UserError
 from distilvox.evaluation.judge import EVALUATION
 from distilvox.files import read_json
 from distilvox.models.runfolder import read_config
+from distilvox.study.budget import studied_fields
 from distilvox.study.recipe import Recipe
 from distilvox.train import folder as run
-from distilvox.train.config import RunConfig, differences, full_name
+from distilvox.train.config import RunConfig, differences
 from distilvox.train.start import make_student
 
 FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "command", "commit", "train.threads"})
@@ -55,11 +56,14 @@ def check_run(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     return record
 
 
-def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> None:
+def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[str, list[dict[str, Any]]]:
     """Refuses to compare runs that differ in anything but the fields that the recipe studies.
 
     Args:
         folders: method → its finished runs, in the order of the recipe's seeds.
+
+    Returns:
+        What each run folder says about its run, ordered as `folders`.
 
     Raises:
         UserError: a run is missing or unfinished, or differs from the recipe or another run (names the fields).
@@ -69,8 +73,7 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> None:
         for seed, folder in zip(recipe.seeds, runs, strict=True):
             read_json(folder / EVALUATION, noun="finished run", remedy="run the study again: it resumes")
             records.append((folder, check_run(folder, settings(recipe.config(method, seed)))))
-    fields = {name for changes in recipe.methods.values() for name in changes}
-    studied = {name if name == "teacher" else full_name(RunConfig(), name) for name in fields}
+    studied = studied_fields(recipe)
     for (one, a), (other, b) in combinations(records, 2):
         unequal = [name for name in differences(a, b) if name not in FREE and not _studied(name, studied)]
         if unequal:
@@ -81,18 +84,24 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> None:
                 allowed="differences in " + ", ".join(sorted(studied | {"train.seed"})),
                 remedy=REMEDY,
             )
+    held = dict(records)
+    return {method: [held[folder] for folder in runs] for method, runs in folders.items()}
 
 
 def _studied(name: str, studied: set[str]) -> bool:
     """Whether a difference of two run folders is one that the recipe asks for, or follows from it."""
+    chosen = {field for field in studied if field.startswith("subset.")}
     follows = {
         "model": {"student", "student_options", "init"},
         "finetune": {
             field for field in studied if field.startswith("finetune.")
         },  # it is null without epochs
         "teacher": {"objective.objective"},  # a method without KD has none; two teachers are teacher.id
-        "speakers": {field for field in studied if field.startswith("views.")},
+        "subset": chosen,  # it is null where it is all
+        "speakers": chosen | {field for field in studied if field.startswith("views.")},
     }
+    if name in ("corpus.utterances", "corpus.hours"):
+        return bool(chosen)
     part = name if name in follows else name.partition(".")[0]
     if part == "teacher" and name != "teacher" and "teacher" not in studied:
         return False
