@@ -15,14 +15,20 @@ from distilvox.losses import Objective, ObjectiveConfig, aam, cosine, label_kd, 
 from distilvox.losses.config import KINDS, SCHEDULED, ramp
 from distilvox.losses.ensemble import teacher_logits
 from distilvox.losses.margin import cross_entropy
-from distilvox.losses.objective import EMBEDDING_PARTS, LABEL_PARTS, TRIAGE_PARTS
+from distilvox.losses.objective import (
+    EMBEDDING_PARTS,
+    LABEL_PARTS,
+    TRIAGE_PARTS,
+    UTTERANCE_PARTS,
+    principal_axes,
+)
 from distilvox.losses.triage import triage_kd
 from distilvox.models.head import SpeakerHead, cosines, unit
 
-B, C, D, E = 6, 4, 10, 7
+B, C, D, E, U = 6, 4, 10, 7, 13
 NAMES = ("ann", "bob", "cyd", "dan")
 DISTILLING = [kd for kd in KINDS if kd != "none"]
-SUMS = ["nskd+cosine", "trkd+mse", "kld+cosine+mse"]
+SUMS = ["nskd+cosine", "trkd+mse", "kld+cosine+mse", "nskd+ukld"]
 
 
 class Batch:
@@ -34,15 +40,18 @@ class Batch:
         self.teacher = torch.randn(B, teacher_dim)
         self.centres = torch.randn(C, teacher_dim)
         self.head = SpeakerHead(NAMES, D)
+        self.bank = torch.randn(U, teacher_dim)
+        self.utterances = torch.arange(B) * 2
 
     def objective(self, teacher_sizes: tuple[int, ...] = (), **config: Any) -> Objective:
         torch.manual_seed(0)  # the same projection each time
         return Objective(
-            ObjectiveConfig(**config), self.head, teacher_centres=self.centres, teacher_sizes=teacher_sizes
-        )
+            ObjectiveConfig(**config), self.head, teacher_centres=self.centres, teacher_sizes=teacher_sizes,
+            teacher_utterances=self.bank,
+        )  # fmt: skip
 
     def run(self, objective: Objective, epoch: float = 9.0) -> tuple[Tensor, dict[str, Tensor]]:
-        return objective(self.student, self.labels, self.teacher, epoch=epoch)
+        return objective(self.student, self.labels, self.teacher, self.utterances, epoch=epoch)
 
 
 # ---- what the total is ----
@@ -63,7 +72,7 @@ def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> Non
 @pytest.mark.parametrize("centres", ["own", "teacher"])
 def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None:
     batch = Batch()
-    weights = {"kd_weight": 0.7, "gamma": 2.0, "alpha": 0.3, "embedding_weight": 5.0}
+    weights = {"kd_weight": 0.7, "gamma": 2.0, "alpha": 0.3, "embedding_weight": 5.0, "utterance_weight": 0.6}
     total, parts = batch.run(batch.objective(objective=kd, kd_centres=centres, **weights), epoch=0.25)
     named = [name for kind in kd.split("+") for name in KINDS[kind]]
     assert set(parts) == {"ce", *named, "kd_weight", "accuracy"}
@@ -77,6 +86,7 @@ def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None
         "cosine": 5.0,
         "mse": 5.0,
     }
+    factors |= {"ukld": 0.6, "utskd": 0.6, "unskd": 0.6}
     distilled = sum(factors[name] * parts[name].item() for name in named)
     assert total.item() == pytest.approx(parts["ce"].item() + 0.7 * 0.25 * distilled, rel=1e-6)
     assert distilled > 0
@@ -197,6 +207,8 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it() -> None:
     batch = Batch(teacher_dim=D)
     batch.teacher, batch.centres = batch.student.detach().clone(), batch.head.weight.detach().clone()
     for kd in DISTILLING:
+        if set(KINDS[kd]) <= set(UTTERANCE_PARTS):
+            continue  # always through a projection
         _, parts = batch.run(batch.objective(objective=kd, kd_centres="own"))
         assert max(abs(parts[name].item()) for name in KINDS[kd]) < 1e-6
 
@@ -267,6 +279,41 @@ def test_triage_is_that_of_the_written_out_logits() -> None:
         torch.testing.assert_close(parts[name], loss.mean().detach())
 
 
+def test_over_utterances_every_utterance_is_a_class_of_its_own() -> None:
+    batch = Batch()
+    for kind, losses in {"ukld": (label_kd,), "unskd": (target_kd, non_target_kd)}.items():
+        objective = batch.objective(objective=kind, kd_scale=8.0, temperature=2.0)
+        _, parts = batch.run(objective)
+        assert objective.projection is not None
+        z, t = (8 * cosines(e, batch.bank) for e in (objective.projection(batch.student), batch.teacher))
+        for name, loss in zip(KINDS[kind], losses, strict=True):
+            expected = loss(z, t, batch.utterances, temperature=2.0).mean().detach()
+            torch.testing.assert_close(parts[name], expected)
+    objective = batch.objective(objective="ukld")
+    with pytest.raises(UserError, match="which utterances this batch is"):
+        objective(batch.student, batch.labels, batch.teacher, epoch=9.0)
+
+
+def test_principal_axes_keep_the_cosines_of_what_lies_in_them() -> None:
+    batch = Batch(teacher_dim=D + 3)
+    objective = batch.objective(objective="nskd", kd_projection="pca")
+    assert objective.projection is not None
+    axes = objective.projection.weight
+    torch.testing.assert_close(axes.T @ axes, torch.eye(D))
+    inside = objective.projection(batch.student)
+    torch.testing.assert_close(cosines(inside, inside), cosines(batch.student, batch.student))
+    assert not axes.requires_grad
+    flat = torch.randn(50, D) @ torch.randn(D, 20)  # all that these centres are lies in D dimensions
+    axes = principal_axes(flat, D)
+    torch.testing.assert_close(flat @ axes @ axes.T, flat, rtol=1e-3, atol=1e-3)
+    assert principal_axes(torch.randn(2, 9), 5).shape == (9, 5)
+
+
+def test_principal_axes_need_a_teacher_that_is_not_smaller() -> None:
+    with pytest.raises(UserError, match="not longer"):
+        Batch(teacher_dim=D - 1).objective(objective="nskd", kd_projection="pca")
+
+
 # ---- what it owns and what it trains ----
 
 
@@ -275,7 +322,7 @@ def test_it_owns_a_projection_only_where_one_is_needed(kd: str) -> None:
     for teacher_dim in (D, E):
         for centres in ("own", "teacher"):
             objective = Batch(teacher_dim).objective(objective=kd, kd_centres=centres)
-            by_label = kd in ("kld", "nskd", "trkd") and centres == "teacher"
+            by_label = kd in ("ukld", "unskd") or (kd in ("kld", "nskd", "trkd") and centres == "teacher")
             needed = by_label or (kd in ("cosine", "mse") and teacher_dim != D)
             expected = {"head.weight"} | ({"projection.weight"} if needed else set())
             assert set(objective.state_dict()) == expected  # the teacher's centres are never saved
@@ -324,7 +371,7 @@ def test_autocast_changes_nothing(kd: str, centres: str) -> None:
 
 def test_every_kind_has_its_parts_in_the_tables() -> None:
     named = {name for names in KINDS.values() for name in names}
-    assert named == {*EMBEDDING_PARTS, *LABEL_PARTS, *TRIAGE_PARTS}
+    assert named == {*EMBEDDING_PARTS, *LABEL_PARTS, *TRIAGE_PARTS, *UTTERANCE_PARTS}
 
 
 def test_a_sum_of_kinds_is_one_of_different_known_ones() -> None:
@@ -353,7 +400,7 @@ def test_config_survives_a_round_trip_and_cannot_be_changed() -> None:
         (
             "objective",
             "nksd",
-            r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd, trkd\n.*did you mean 'nskd'",
+            r"unknown objective\n.*\n.*cosine, kld, mse, none, nskd, trkd, ukld, unskd\n.*did you mean 'nskd'",
         ),
         ("kd_margin", "teacher", r"unknown kd_margin\n.*'teacher'\n.*both, none, student"),
         ("kd_centres", "teachers", r"unknown kd_centres\n.*\n.*\n.*did you mean 'teacher'"),

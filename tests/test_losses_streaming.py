@@ -18,7 +18,7 @@ from distilvox.losses.kd import label_kd, non_target_kd, target_kd
 from distilvox.losses.margin import aam, cross_entropy
 from distilvox.losses.passes import Alone, Walk, frozen_sums
 from distilvox.losses.statistics import LN2, hide, nothing
-from distilvox.losses.streaming import streaming_objective
+from distilvox.losses.streaming import streaming_kd, streaming_objective
 from distilvox.models.head import cosines
 from tests.reference.objective import naive_objective
 
@@ -343,3 +343,26 @@ def test_what_does_not_fit_is_refused(wrong: dict[str, Any], message: str) -> No
     given = a_batch(3, 5, 4, 4) | {"margin": 0.2, "scale": 32.0}
     with pytest.raises(UserError, match=message):
         inspect.unwrap(streaming_objective)(**(given | wrong))  # the door itself, not the tests' own checks
+
+
+def test_kd_alone_is_that_of_the_objective_whatever_the_blocks() -> None:
+    given = a_batch(7, 23, 5, 6)
+    whole = streaming_objective(**given, margin=0.2, scale=30.0, kd_scale=9.0, temperature=2.0)
+    names = ("teacher", "teacher_centres", "labels")
+    teacher, centres, labels = (given[name] for name in names)
+    weights = torch.randn(3, 7, dtype=float64)
+
+    def slope(parts: dict[str, Tensor]) -> Tensor:
+        total = sum((w * parts[name]).sum() for w, name in zip(weights, ("tskd", "nskd", "kld"), strict=True))
+        assert isinstance(total, Tensor)
+        return torch.autograd.grad(total, given["projected"], retain_graph=True)[0]
+
+    for block in (1, 4, 23, None):
+        alone = streaming_kd(
+            given["projected"], teacher, centres, labels, kd_scale=9.0, temperature=2.0, block=block
+        )
+        for name in ("tskd", "nskd", "kld"):
+            torch.testing.assert_close(alone[name], whole[name])
+        torch.testing.assert_close(slope(alone), slope(whole))
+    with pytest.raises(UserError, match="labels"):
+        streaming_kd(given["projected"], teacher, centres, labels + 23)

@@ -77,7 +77,7 @@ def test_training_lowers_the_loss_and_writes_a_whole_run_folder(taught: Path) ->
     assert list((taught / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize("objective", [*(name for name in KINDS if name != "none"), "nskd+cosine"])
+@pytest.mark.parametrize("objective", [*(name for name in KINDS if name != "none"), "nskd+ukld"])
 def test_every_objective_trains_and_logs_its_parts(
     objective: str, corpus: Corpus, judge: Judge, teacher: Teacher, tmp_path: Path
 ) -> None:

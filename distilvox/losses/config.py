@@ -13,6 +13,7 @@ from distilvox.losses.schedule import Course, parse_course
 
 KDMargin = Literal["none", "student", "both"]
 KDCentres = Literal["own", "teacher"]
+KDProjection = Literal["learned", "pca"]
 
 KINDS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -21,6 +22,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "kld": ("kld",),
     "nskd": ("tskd", "nskd"),
     "trkd": ("masses", "confusion"),
+    "ukld": ("ukld",),
+    "unskd": ("utskd", "unskd"),
 }
 """The parts that each kind of KD adds up; a new kind is a line here, its factors and its parts below."""
 
@@ -31,10 +34,22 @@ FACTORS = {
     "nskd": "gamma",
     "masses": "alpha",
     "confusion": "gamma",
+    "ukld": "utterance_weight",
+    "utskd": "utterance_weight",
+    "unskd": "utterance_weight",
 }
 """The field that weighs a part within the sum; 1 for the others."""
 
-SCHEDULED = ("kd_weight", "alpha", "gamma", "embedding_weight", "cutoff", "temperature", "margin")
+SCHEDULED = (
+    "kd_weight",
+    "alpha",
+    "gamma",
+    "embedding_weight",
+    "utterance_weight",
+    "cutoff",
+    "temperature",
+    "margin",
+)
 """Fields that may move over the training."""
 
 SEES_MARGIN: dict[str, tuple[bool, bool]] = {
@@ -50,13 +65,16 @@ class ObjectiveConfig:
     """Everything that the objective is a function of, besides its inputs. Angles in radians.
 
     Args:
-        objective: the kind of knowledge distillation: none, cosine, mse, kld, nskd, trkd, or several of them
-            joined by + as in "nskd+cosine"; with "none" no field of KD is read.
+        objective: the kind of knowledge distillation: none; of embeddings, cosine or mse; over the training
+            speakers, kld, nskd or trkd; over the training utterances, ukld or unskd, which are kld and nskd
+            with every utterance as a class of its own; or several of them joined by + as in "nskd+cosine".
+            With "none" no field of KD is read.
         kd_weight: w >= 0 of the whole KD part once warmed up.
         kd_warmup_epochs: the KD weight rises linearly from 0 over these; 0 is no warm-up.
         alpha: α >= 0, weight of TSKD in "nskd" and of the three masses in "trkd".
         gamma: γ >= 0, weight of NSKD in "nskd" and of the confusion set in "trkd".
         embedding_weight: >= 0, weight of "cosine" and "mse" within KD.
+        utterance_weight: >= 0, weight of "ukld" and "unskd" within KD.
         cutoff: in (0, 1], "trkd" only: how much of the teacher's probability of the other speakers its
             confusion set holds.
         temperature: τ > 0 of label-level KD.
@@ -69,6 +87,9 @@ class ObjectiveConfig:
         kd_margin: whose target logit carries the (warmed-up) margin in label-level KD.
         kd_centres: what label-level KD compares the student with: its own class centres, or, through a
             projection, the teacher's (better where speakers have few utterances).
+        kd_projection: the map from the student's embeddings to the teacher's space, where one is needed: learned
+            with the student; or frozen, the student's axes being the principal ones (pca) of the teacher's class
+            centres, so that cosines between the student's embeddings themselves are distilled.
     """
 
     objective: str = "nskd"
@@ -77,6 +98,7 @@ class ObjectiveConfig:
     alpha: float = 1.0
     gamma: float = 1.0
     embedding_weight: float = 1.0
+    utterance_weight: float = 1.0
     cutoff: float = 0.95
     temperature: float = 1.0
     schedule: tuple[str, ...] = ()
@@ -86,6 +108,7 @@ class ObjectiveConfig:
     kd_scale: float = 16.0
     kd_margin: KDMargin = "none"
     kd_centres: KDCentres = "teacher"
+    kd_projection: KDProjection = "learned"
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -100,10 +123,11 @@ class ObjectiveConfig:
         for noun, got, known in (
             ("kd_margin", self.kd_margin, get_args(KDMargin)),
             ("kd_centres", self.kd_centres, get_args(KDCentres)),
+            ("kd_projection", self.kd_projection, get_args(KDProjection)),
         ):
             if got not in known:
                 raise unknown(noun, got, known)
-        weights = ("kd_weight", "kd_warmup_epochs", "alpha", "gamma", "embedding_weight")
+        weights = ("kd_weight", "kd_warmup_epochs", "alpha", "gamma", "embedding_weight", "utterance_weight")
         for name in (*weights, "margin_warmup_epochs"):
             check_range(name, getattr(self, name), 0, math.inf, low_allowed=True)
         for name in ("temperature", "scale", "kd_scale"):

@@ -15,7 +15,8 @@ from distilvox.losses.embedding import cosine, mse
 from distilvox.losses.ensemble import check_sizes, teacher_logits
 from distilvox.losses.kd import label_kd, non_target_kd, target_kd
 from distilvox.losses.margin import aam, cross_entropy
-from distilvox.losses.streaming import streaming_objective
+from distilvox.losses.passes import Ranks
+from distilvox.losses.streaming import ALONE, streaming_kd, streaming_objective
 from distilvox.losses.triage import triage_kd
 from distilvox.models.head import SpeakerHead, cosines
 
@@ -25,6 +26,9 @@ EMBEDDING_PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cosi
 LABEL_PARTS: dict[str, Callable[..., Tensor]] = {"kld": label_kd, "tskd": target_kd, "nskd": non_target_kd}
 """Parts that compare logits over the training speakers, and need no matrix [B, C] (`streaming`)."""
 
+UTTERANCE_PARTS = {"ukld": "kld", "utskd": "tskd", "unskd": "nskd"}
+"""Parts over the training utterances, each a class of its own → the same over the speakers."""
+
 TRIAGE_PARTS = ("masses", "confusion")
 """Parts that sort the teacher's logits of each utterance, and so need them written out."""
 
@@ -33,8 +37,8 @@ class Objective(nn.Module):
     """The total to minimise and its named parts, from the embeddings of a batch.
 
     Owns what is trained besides the student: `head`, and `projection` (a linear map D → D_t without
-    bias) where something needs it: label-level KD against the teacher's centres, or embedding-level KD
-    between different sizes. Elsewhere `projection` is None.
+    bias) where something needs it: KD against the teacher's class centres or utterances, or embedding-level
+    KD between different sizes. Elsewhere `projection` is None.
 
     Args:
         config: which objective.
@@ -43,7 +47,10 @@ class Objective(nn.Module):
             and not saved with the module. Needed by label-level KD. Embedding-level KD reads only D_t
             from it and, without it, takes D_t = D.
         teacher_sizes: where the teacher is several whose *probabilities* are averaged: the size of each
-            one's part of its embedding, adding up to D_t. None is one softmax over the whole.
+            one's part of its embedding, adding up to D_t. None is one softmax over the whole. Parts over
+            utterances always compare the whole.
+        teacher_utterances: the teacher's embeddings [U, D_t] of the training utterances, on the device of the
+            batches; needed by the parts over utterances.
     """
 
     teacher_centres: Tensor | None
@@ -55,9 +62,13 @@ class Objective(nn.Module):
         *,
         teacher_centres: Float[Tensor, "C E"] | None,
         teacher_sizes: Sequence[int] = (),
+        teacher_utterances: Float[Tensor, "U E"] | None = None,
     ) -> None:
         super().__init__()
         self.config, self.head = config, head
+        self.ranks: Ranks = ALONE  # or those that share out the centres: `distilvox.train.sharing`
+        self.by_utterance = any(name in UTTERANCE_PARTS for name in config.parts)
+        self.teacher_utterances = teacher_utterances  # no buffer: data parallelism would send it around
         self.by_label = any(name in LABEL_PARTS or name in TRIAGE_PARTS for name in config.parts)
         by_embedding = any(name in EMBEDDING_PARTS for name in config.parts)
         speakers, dim = head.weight.shape
@@ -79,15 +90,26 @@ class Objective(nn.Module):
         self.teacher_dim = dim if teacher_centres is None else teacher_centres.shape[1]
         self.teacher_sizes = tuple(teacher_sizes)
         check_sizes(self.teacher_sizes, self.teacher_dim)
-        to_centres = self.by_label and config.kd_centres == "teacher"
+        to_centres = self.by_utterance or (self.by_label and config.kd_centres == "teacher")
         needed = to_centres or (by_embedding and self.teacher_dim != dim)
         self.projection = nn.Linear(dim, self.teacher_dim, bias=False) if needed else None
+        if self.projection is not None and config.kd_projection == "pca":
+            if teacher_centres is None or dim > self.teacher_dim:
+                raise UserError(
+                    "kd_projection=pca needs the teacher's class centres, and a student whose embeddings are not longer",
+                    got=f"D = {dim}, "
+                    + ("no centres" if teacher_centres is None else f"D_t = {self.teacher_dim}"),
+                    remedy="use kd_projection=learned",
+                )
+            self.projection.requires_grad_(False)
+            self.projection.weight.copy_(principal_axes(teacher_centres, dim))
 
     def forward(
         self,
         student: Float[Tensor, "B D"],
         labels: Int[Tensor, " B"],
         teacher: Float[Tensor, "B E"] | None = None,
+        utterances: Int[Tensor, " B"] | None = None,
         *,
         epoch: Number,
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
@@ -97,11 +119,13 @@ class Objective(nn.Module):
             student: embeddings, B >= 1.
             labels: the target speakers, in [0, C).
             teacher: the frozen teacher's embeddings of the same views; not needed by objective="none".
+            utterances: rows of `teacher_utterances`, in [0, U); needed by the parts over utterances.
             epoch: epochs done so far, fractions count: moves the margin, the weight of KD and what is scheduled.
 
         Returns:
             The total; and, detached: "ce", the parts of KD before their weights ("tskd", "nskd", "kld",
-            "masses", "confusion", "cosine", "mse"), "kd_weight" now and whatever else is scheduled, and
+            "masses", "confusion", "ukld", "utskd",
+            "unskd", "cosine", "mse"), "kd_weight" now and whatever else is scheduled, and
             "accuracy": the fraction of utterances whose nearest class centre is their speaker's, without
             margin.
         """
@@ -122,6 +146,8 @@ class Objective(nn.Module):
                     for name, part in EMBEDDING_PARTS.items()
                     if name in now.parts
                 }
+            if self.by_utterance:
+                found |= self._over_utterances(now, projected, teacher, utterances)
             kd_parts = {name: found[name].mean() for name in now.parts}
             total = ce = found["ce"].mean()
             for name, part in kd_parts.items():
@@ -154,7 +180,31 @@ class Objective(nn.Module):
             kd_scale=now.kd_scale,
             kd_margins=(now.margin * student_sees, now.margin * teacher_sees),
             temperature=now.temperature,
+            ranks=self.ranks,
         )
+
+    def _over_utterances(
+        self,
+        now: ObjectiveConfig,
+        projected: Float[Tensor, "B P"],
+        teacher: Float[Tensor, "B E"] | None,
+        utterances: Int[Tensor, " B"] | None,
+    ) -> dict[str, Tensor]:
+        """KD against the teacher's embeddings of the training utterances as centres, each part [B]."""
+        if teacher is None or utterances is None or self.teacher_utterances is None:
+            raise UserError(
+                f"the objective {self.config.objective!r} compares with the teacher's embeddings of the training "
+                "utterances: it needs them, and which utterances this batch is"
+            )
+        found = streaming_kd(
+            projected,
+            teacher,
+            self.teacher_utterances,
+            utterances,
+            kd_scale=now.kd_scale,
+            temperature=now.temperature,
+        )
+        return {name: found[over] for name, over in UTTERANCE_PARTS.items()}
 
     def _written_out(
         self,
@@ -200,3 +250,13 @@ class Objective(nn.Module):
             allowed=f"D_t = {self.teacher_dim}",
             remedy="make the Objective with this teacher's class centres",
         )
+
+
+@torch.no_grad()
+def principal_axes(centres: Float[Tensor, "C E"], dim: int) -> Float[Tensor, "E D"]:
+    """The `dim` directions that hold most of the centres' squared length, as orthonormal columns.
+
+    Fewer centres than `dim` leave the rest of the columns any orthonormal ones.
+    """
+    _, axes = torch.linalg.eigh(centres.T @ centres)
+    return axes.flip(1)[:, :dim]

@@ -120,11 +120,57 @@ def streaming_objective(
             seen = unit(projected.to(own.dtype))
             cosine = (seen * goal).sum(dim=1)
             z, t, gap = _frozen(class_sums, seen, guide, teacher_centres, labels, over, walk)
-        z_odds = over * add_margin(cosine, kd_margins[0]) - z
-        t_odds = over * add_margin((guide * goal).sum(dim=1), kd_margins[1]) - t
-        tskd = temperature**2 * _binary(t_odds, z_odds)
-        nskd = temperature**2 * (z - t + gap)
-        return parts | {"tskd": tskd, "nskd": nskd, "kld": tskd + (-t_odds).sigmoid() * nskd}
+        cosines = cosine, (guide * goal).sum(dim=1)
+        return parts | _kd_parts(cosines, (z, t, gap), kd_scale, kd_margins, temperature)
+
+
+def streaming_kd(
+    student: Float[Tensor, "B E"],
+    teacher: Float[Tensor, "B E"],
+    centres: Float[Tensor, "C E"],
+    labels: Int[Tensor, " B"],
+    *,
+    kd_scale: Number = 16.0,
+    temperature: Number = 1.0,
+    block: int | None = None,
+    backend: Backend = "auto",
+) -> dict[str, Tensor]:
+    """Label-level KD alone, against centres that never learn and whose classes need not be speakers.
+
+    Gradients reach `student` alone. Arguments as in `streaming_objective`, for its teacher and `projected`.
+
+    Returns:
+        "tskd", "nskd" and "kld", each [B].
+    """
+    check_classification(student.new_empty(()).expand(len(student), len(centres)), labels)
+    for name, value in (("kd_scale", kd_scale), ("temperature", temperature)):
+        check_range(name, value, 0, math.inf)
+    _check_sizes(student, centres, teacher, centres, student)
+    _, class_sums = _passes(backend, student, centres, centres)
+    walk, over, labels = Walk(block, ALONE), kd_scale / temperature, labels.long()
+    with torch.autocast(student.device.type, enabled=False):
+        seen = unit(precise(student))
+        guide = unit(teacher.detach().to(seen.dtype))
+        goal = target_centres(seen, centres, labels, ALONE)
+        sums = _frozen(class_sums, seen, guide, centres, labels, over, walk)
+        cosines = (seen * goal).sum(dim=1), (guide * goal).sum(dim=1)
+        return _kd_parts(cosines, sums, kd_scale, (0.0, 0.0), temperature)
+
+
+def _kd_parts(
+    cosines: tuple[Tensor, Tensor],
+    sums: tuple[Tensor, Tensor, Tensor],
+    kd_scale: Number,
+    margins: tuple[Number, Number],
+    temperature: Number,
+) -> dict[str, Tensor]:
+    """The parts of KD from the target's cosines (student, teacher) and the sums over non-targets, all [B]."""
+    over, (z, t, gap) = kd_scale / temperature, sums
+    z_odds = over * add_margin(cosines[0], margins[0]) - z
+    t_odds = over * add_margin(cosines[1], margins[1]) - t
+    tskd = temperature**2 * _binary(t_odds, z_odds)
+    nskd = temperature**2 * (z - t + gap)
+    return {"tskd": tskd, "nskd": nskd, "kld": tskd + (-t_odds).sigmoid() * nskd}
 
 
 def _passes(

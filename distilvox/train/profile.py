@@ -29,7 +29,8 @@ from distilvox.teachers.live import LiveTeacher
 from distilvox.train.bottleneck import Profile
 from distilvox.train.config import RunConfig, TargetConfig
 from distilvox.train.distributed import World, computes_bf16
-from distilvox.train.loop import Distiller, make_optimiser
+from distilvox.train.loop import Distiller
+from distilvox.train.optimiser import make_optimiser
 from distilvox.train.members import member_cache
 from distilvox.train.start import make_student
 from distilvox.train.targets import view_of_epoch
@@ -138,6 +139,9 @@ def profile(
         SpeakerHead(names, student.embedding_dim),
         teacher_centres=torch.randn(len(names), teacher.embedding_dim) if teacher else None,
         teacher_sizes=[one.embedding_dim for one in members] if averaged else (),
+        teacher_utterances=torch.randn(len(corpus), teacher.embedding_dim, device=device)
+        if teacher
+        else None,
     )
     module = Distiller(student, objective).to(device).train()
     optimiser = make_optimiser(module, replace(train, learning_rate=1e-30))  # as much work, nothing learnt
@@ -174,7 +178,8 @@ def profile(
             leaf = embeddings.detach().requires_grad_()
             optimiser.zero_grad(set_to_none=True)
             with clock.part("loss"):
-                total, _ = objective(leaf, views.labels, target, epoch=position)
+                which = torch.tensor(views.utterances, device=device) if objective.by_utterance else None
+                total, _ = objective(leaf, views.labels, target, which, epoch=position)
                 total.backward()
         with clock.part("student backward"):
             embeddings.backward(leaf.grad)
@@ -199,7 +204,8 @@ def profile(
         for _, epoch, views in islice(stream, count):
             target = embed(views, view_of_epoch(config.targets, epoch)).to(device) if embed else None
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                total, _ = model(views.waves, views.labels, target, position)
+                which = torch.tensor(views.utterances, device=device) if objective.by_utterance else None
+                total, _ = model(views.waves, views.labels, target, position, which)
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             nn.utils.clip_grad_norm_(parameters, train.max_grad_norm)

@@ -51,14 +51,19 @@ class Targets:
     Attributes:
         embed: (views, number of the view) → the teacher's embeddings [B, D_t], centred if so configured.
         head: class centres over the training speakers.
+        utterances: the teacher's embeddings [U, D_t] of the training utterances, in their first view.
         preflight: how good the teacher is on this data.
         sizes: the parts of D_t whose probabilities are averaged (`Objective`); none but for such an ensemble.
+        trials: the teacher's embeddings [U, D_t] of the dev trials' utterances, whole and clean, centred if so
+            configured; None without trials.
     """
 
     embed: Callable[[Views, int], Tensor]
     head: FittedHead
+    utterances: Tensor
     preflight: Preflight
     sizes: tuple[int, ...] = ()
+    trials: np.ndarray | None = None
 
 
 def view_of_epoch(targets: TargetConfig | None, epoch: int) -> int:
@@ -152,7 +157,13 @@ def prepare_targets(
     if len(members) > 1:
         each = [look(one.teacher.uri, [one], devs[k : k + 1]) for k, one in enumerate(members)]
         found = found.with_members(each)
-    return Targets(embed=embed, head=join_heads(members), preflight=found, sizes=sizes)
+    shown_devs = [centred(dev, member.centre) for dev, member in zip(devs, members, strict=False)]
+    trials = _joined(shown_devs) if judge is not None else None
+    units = side_by_side([member.units() for member in members])
+    return Targets(
+        embed=embed, head=join_heads(members), utterances=units[: len(corpus)], preflight=found, sizes=sizes,
+        trials=trials,
+    )  # fmt: skip
 
 
 def join_heads(members: Sequence[Member]) -> FittedHead:
