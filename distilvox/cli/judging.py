@@ -39,6 +39,7 @@ def evaluate(
     centre_corpus: Path | None = None,
     cohort: Path | None = None,
     cohort_top: int = TOP,
+    teacher: str | None = None,
     device: str = "auto",
     precision: Precision = "float32",
     replicates: int = 1000,
@@ -48,12 +49,13 @@ def evaluate(
 
     Whole utterances, raw cosine; or, with --centre-corpus, the cosine after the mean embedding of other speech
     is taken off, which suits a teacher whose embeddings fill only a cone. With --cohort, scores are normalised
-    (AS-norm). Nothing is tuned on the trials.
+    (AS-norm). With --teacher, also how alike the model and that teacher are. Nothing is tuned on the trials.
 
     Examples:
         distilvox evaluate runs/student --corpus dev/ --trials dev.txt
         distilvox evaluate runs/student --corpus dev/ --trials dev.txt --cohort train/
         distilvox evaluate bundle/ --corpus dev/ --trials dev.txt --precision int8 --json
+        distilvox evaluate runs/student --corpus dev/ --trials dev.txt --teacher ge2e:
         distilvox evaluate ge2e: --corpus dev/ --trials dev.txt
         distilvox evaluate ge2e:,run:runs/big --corpus dev/ --trials dev.txt --centre-corpus train/
 
@@ -64,6 +66,8 @@ def evaluate(
         centre_corpus: training speech of other speakers, whose mean embedding is taken off; cached beside it.
         cohort: training speech of other speakers, for AS-norm: one mean embedding a speaker.
         cohort_top: how many of the cohort's speakers, the nearest ones, normalise a score.
+        teacher: a teacher's URI (or a run folder), to compare the model with: their embeddings' cosine once
+            aligned, their scores' rank correlation, the nearest neighbours they share.
         device: auto, cpu, cuda, cuda:N; a bundle runs on the CPU.
         precision: float32 or int8, for a bundle.
         replicates: resamples of the speakers for the confidence interval.
@@ -74,19 +78,17 @@ def evaluate(
     for path in (centre_corpus, cohort):
         if path is not None:
             refuse_trial_speakers(judge, Corpus.open(path))
-    if centre_corpus is None:
-        embed = embedder(model, where, precision)
-    else:
-        embed = centred_embedder(model, where, Corpus.open(centre_corpus))
-    with progress() as bar:
-        task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
-        embeddings = judge.embed(embed, device=where, progress=lambda count: bar.advance(task, count))
+    training = None if centre_corpus is None else Corpus.open(centre_corpus)
+    embed = embedder_or_centred(model, where, training, precision)
+    guide = None if teacher is None else (teacher, embedder_or_centred(teacher, where, training))
+    embeddings = embed_trials(judge, model, embed, where)
     others = None if cohort is None else cohort_means(embed, Corpus.open(cohort), where)
-    result = judge.judge(embeddings, cohort=others, top=cohort_top, replicates=replicates)
+    taught = None if guide is None else embed_trials(judge, *guide, where)
+    result = judge.judge(embeddings, teacher=taught, cohort=others, top=cohort_top, replicates=replicates)
     if centre_corpus is not None:
         result = replace(result, scoring=result.scoring.replace(RAW, CENTRED))
     if json:
-        print_json({"model": model, **result.to_json()})
+        print_json({"model": model, **({"teacher": teacher} if teacher else {}), **result.to_json()})
         return
     low, high = result.eer_ci
     rows = [
@@ -95,11 +97,31 @@ def evaluate(
         ("trials", f"{result.trials:,}, of which {result.target_trials:,} target"),
         ("speakers", f"{result.speakers:,}"),
     ]
+    if result.agreement is not None:
+        rows.append(("agreement", f"with {teacher}: {result.agreement.render()}"))
     lines = [
         f"{model} on {result.trial_list}, {result.scoring}",
         *(f"  {name:<13}{text}" for name, text in rows),
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def embedder_or_centred(
+    model: str, device: torch.device, training: Corpus | None, precision: Precision = "float32"
+) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D]; less their mean over `training` where that is given."""
+    if training is None:
+        return embedder(model, device, precision)
+    return centred_embedder(model, device, training)
+
+
+def embed_trials(
+    judge: Judge, model: str, embed: Callable[[Tensor], Tensor], device: torch.device
+) -> np.ndarray:
+    """Embeddings [U, D] of the trials' utterances, with a bar that says whose they are."""
+    with progress() as bar:
+        task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
+        return judge.embed(embed, device=device, progress=lambda count: bar.advance(task, count))
 
 
 def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:

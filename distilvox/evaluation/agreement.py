@@ -47,6 +47,13 @@ class Agreement:
     def to_json(self) -> dict[str, float]:
         return asdict(self)
 
+    def render(self) -> str:
+        """In one line."""
+        return (
+            f"cosine {self.cosine:.3f} once aligned, scores' rank correlation {self.rank_correlation:.3f}, "
+            f"{self.neighbours:.0%} of nearest neighbours ({self.neighbours_by_chance:.0%} by chance)"
+        )
+
 
 def agreement(
     student: Float[np.ndarray, "U D"],

@@ -247,7 +247,7 @@ def _fit(
             save_model(out, student=student, head=head, projection=objective.projection)
             if judge is not None:
                 embeddings = judge.embed(module.eval().student, device=device)
-                evaluation = judge.judge(embeddings)
+                evaluation = judge.judge(embeddings, teacher=taught[-1].trials if taught else None)
                 log.evaluation(total_steps - 1, float(plan[-1].end_epoch), {"eer": evaluation.eer})
                 save_evaluation(out, evaluation, judge, embeddings)
                 low, high = evaluation.eer_ci
@@ -256,6 +256,8 @@ def _fit(
                     f"{out}: EER {evaluation.eer:.2%} ({low:.2%} – {high:.2%}) on {judge.trials.name}, "
                     f"raw cosine{before}"
                 )
+                if evaluation.agreement is not None:
+                    say(f"{out}: agreement with the teacher: {evaluation.agreement.render()}")
     world.barrier()
     return out
 
