@@ -311,6 +311,17 @@ def test_the_teacher_receives_no_gradient_and_no_input_is_written(name: str) -> 
     assert [tensor._version for tensor in inputs] == versions
 
 
+@each_cutoff
+def test_the_host_never_waits_for_the_device(cutoff: float) -> None:
+    """On the meta device there are shapes and no values: reading one, or a shape that hangs on one, raises."""
+    student, teacher = (torch.empty(4, 9, device="meta", requires_grad=True) for _ in range(2))
+    labels = torch.empty(4, dtype=torch.long, device="meta")
+    mass, inside = triage_kd(student, teacher, labels, cutoff=cutoff)
+    (mass.sum() + inside.sum()).backward()
+    assert student.grad is not None
+    assert student.grad.shape == (4, 9)
+
+
 def test_dtype_is_float32_or_better() -> None:
     student, teacher, labels = a_batch(3, 5)
     for dtype, result in ((torch.bfloat16, torch.float32), (float64, float64)):
