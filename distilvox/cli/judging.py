@@ -198,8 +198,9 @@ def study(
 ) -> None:
     """Run a recipe: methods × seeds on equal terms, then the table that compares them.
 
-    Every run has its own folder in OUT; finished runs are skipped, begun ones resumed. OUT/study.json and
-    OUT/study.md hold the result: mean and spread over seeds, and paired intervals over speakers and seeds.
+    Every run has its own folder in OUT; finished runs are skipped, begun ones resumed. Each is judged by its raw
+    cosine and with AS-norm, and compared with its teacher. OUT/study.json and OUT/study.md hold the result: mean
+    and spread over seeds, and paired intervals over speakers and seeds.
 
     Example:
         distilvox study recipes/objectives.yaml --corpus train/ --trials dev.txt \\
@@ -221,6 +222,8 @@ def study(
     from distilvox.files import write_json, write_text
     from distilvox.study.compare import compare, markdown, render
     from distilvox.study.grid import run_grid
+    from distilvox.study.judging import judge_grid
+    from distilvox.study.origin import origin
     from distilvox.study.recipe import read_recipe
     from distilvox.views.bank import load_bank
 
@@ -229,7 +232,11 @@ def study(
         read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=load_bank(noise, rooms),
         device=device, cache=cache, jobs=jobs, say=say,
     )  # fmt: skip
-    result = compare(read, out)
+    judge_grid(
+        read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, device=device, cache=cache,
+        jobs=jobs, say=say,
+    )  # fmt: skip
+    result = {**compare(read, out), "origin": origin(read, out, recipe)}
     write_json(out / "study.json", result)
     write_text(out / "study.md", markdown(result))
     if json:

@@ -151,6 +151,11 @@ def load_scores(folder: Path) -> SavedScores:
     return SavedScores(scores, labels, *sides)
 
 
+def load_embeddings(folder: Path) -> np.ndarray:
+    """The embeddings [U, D] of the trials' utterances, in their order, that `save_evaluation` wrote; its errors."""
+    return _load(folder, ("embeddings",))["embeddings"]
+
+
 def agreement_of_run(run: Path, teacher: np.ndarray) -> Agreement:
     """How alike a finished run and a teacher are, from the embeddings that the run saved when it was judged.
 

@@ -1,0 +1,191 @@
+"""Every finished run judged a second time: AS-norm, the training mean removed, agreement with the teacher.
+
+The cohort is one utterance of each of up to 1,000 speakers of the training corpus, its first seconds: the same for
+every run of a study, whatever part of the corpus a run was trained on. What was found lies in the run folder; a run
+that was trained before is judged as well, and one that was judged so is not judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distilvox.corpus.store import Corpus
+from distilvox.corpus.subset import SubsetConfig, part, training_part
+from distilvox.evaluation.embed import embed_corpus
+from distilvox.evaluation.judge import Judge, load_embeddings
+from distilvox.evaluation.norm import TOP
+from distilvox.evaluation.score import unit_rows
+from distilvox.files import atomic_file, read_json, write_json
+from distilvox.models.runfolder import load_student
+from distilvox.study.grid import run_folder
+from distilvox.study.recipe import Recipe
+from distilvox.teachers import load
+from distilvox.teachers.ensemble import members_of, side_by_side
+from distilvox.teachers.heads import centred, training_mean
+from distilvox.teachers.live import LiveTeacher
+from distilvox.train.config import TargetConfig
+from distilvox.train.distributed import World, pick_device
+from distilvox.train.members import cache_name, member_cache, open_cache, trials_cache
+from distilvox.views.bank import Bank
+from distilvox.views.draws import ViewConfig
+
+NORMED = "normed.json"
+SCORES = "normed.npz"
+SECONDS = 3.0
+"""Of each cohort utterance."""
+
+COHORT = 1000
+"""Speakers of the cohort at most: they cost xvector-s some five seconds on one core."""
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Judging:
+    """One second judgement, in terms that travel to another process; arguments of `judge_run`."""
+
+    folder: Path
+    key: dict[str, Any]
+    corpus: Path
+    trials: Path
+    trials_corpus: Path
+    taught: np.ndarray
+    device: str
+    threads: int
+
+
+def judge_grid(
+    recipe: Recipe,
+    out: Path,
+    *,
+    corpus: Path,
+    trials: Path,
+    trials_corpus: Path,
+    device: str = "auto",
+    cache: Path | None = None,
+    jobs: int = 1,
+    say: Callable[[str], None],
+) -> None:
+    """Judges every finished run of a study that was not judged so yet; arguments of `run_grid`.
+
+    Where all were, no teacher is loaded.
+    """
+    held, judge, where = Corpus.open(corpus), Judge.open(trials_corpus, trials), pick_device(device)
+    left: list[Judging] = []
+    taught: dict[str, np.ndarray] = {}
+    for method, seed in recipe.runs():
+        folder, uri = run_folder(out, method, seed), recipe.teacher_of(method)
+        key = judging_key(held, judge, uri)
+        if is_judged(folder, key):
+            continue
+        if uri not in taught:
+            taught[uri] = taught_trials(uri, held, judge, where, cache)
+        threads = 1 if jobs > 1 else recipe.config(method, seed).train.threads
+        left.append(Judging(folder, key, corpus, trials, trials_corpus, taught[uri], device, threads))
+    if left:
+        say(f"{len(left)} runs are judged again: AS-norm, training mean removed, agreement with the teacher")
+    if jobs == 1:
+        for one in left:
+            _judge(one)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_judge, left))
+
+
+def _judge(one: Judging) -> None:
+    if one.threads:
+        torch.set_num_threads(one.threads)
+    judge = Judge.open(one.trials_corpus, one.trials)
+    judge_run(one.folder, one.key, Corpus.open(one.corpus), judge, one.taught, pick_device(one.device))
+
+
+def judging_key(corpus: Corpus, judge: Judge, teacher: str) -> dict[str, Any]:
+    """What a second judgement depends on, besides the run."""
+    speakers = min(COHORT, len(corpus.speakers))
+    return {
+        "version": VERSION,
+        "trial_list": judge.trials.name,
+        "teacher": teacher,
+        "cohort": {
+            "corpus": corpus.id,
+            "speakers": speakers,
+            "seconds": SECONDS,
+            "top": min(TOP, max(2, speakers // 2)),
+        },
+    }
+
+
+def is_judged(folder: Path, key: dict[str, Any]) -> bool:
+    """Whether this judgement of the run is there already."""
+    path = folder / NORMED
+    return path.exists() and read_json(path, noun="judgement of a run").get("key") == key
+
+
+def judge_run(
+    folder: Path, key: dict[str, Any], corpus: Corpus, judge: Judge, taught: np.ndarray, device: torch.device
+) -> None:
+    """Writes `normed.npz` (the AS-norm scores), then `normed.json`.
+
+    Args:
+        folder: a finished run.
+        key: of `judging_key`.
+        corpus: the whole training corpus.
+        taught: the teacher's embeddings [U, D_t] of the trials' utterances.
+    """
+    embeddings = load_embeddings(folder)
+    cohort = training_part(corpus, SubsetConfig(speakers=key["cohort"]["speakers"], per_speaker=1))
+    student = load_student(folder, device).student
+    others = embed_corpus(student, cohort, np.arange(len(cohort)), device=device, max_seconds=SECONDS)
+    others = others.astype(np.float64)
+    normed = judge.judge(embeddings, cohort=others, top=key["cohort"]["top"])
+    without_mean = judge.judge(embeddings, centre=unit_rows(others).mean(axis=0))
+    with atomic_file(folder / SCORES) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, scores=normed.scores.astype(np.float32))
+    write_json(
+        folder / NORMED,
+        {
+            "key": key,
+            "asnorm": normed.to_json(),
+            "centred": without_mean.to_json(),
+            "agreement": judge.agreement(embeddings, taught).to_json(),
+        },
+    )
+
+
+def load_normed(folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """What `judge_run` wrote: the JSON, and the AS-norm scores [n] as float64."""
+    with open(folder / SCORES, "rb") as file, np.load(file, allow_pickle=False) as held:
+        return read_json(folder / NORMED, noun="judgement of a run"), held["scores"].astype(np.float64)
+
+
+def taught_trials(
+    uri: str, corpus: Corpus, judge: Judge, device: torch.device, cache: Path | None
+) -> np.ndarray:
+    """A teacher's embeddings [U, D_t] of the trials' utterances, whole and clean, from caches that it fills.
+
+    A teacher without class centres of its own has the mean of its training embeddings removed, as in training.
+
+    Args:
+        cache: the study's folder of caches; beside the corpus if None.
+    """
+    teacher, seen = load(uri, device=device).to(device), TargetConfig(sees="utterance")
+    speech, members, found = part(judge.corpus, judge.rows), members_of(teacher), []
+    inside = None if cache is None else cache / cache_name(teacher, seen, ViewConfig(), Bank())
+    for one in members:
+        folder = member_cache(corpus, one, seen, ViewConfig(), Bank(), inside, len(members))
+        held = open_cache(LiveTeacher(one, speech, ViewConfig(), Bank(), "utterance", device), 1,
+            trials_cache(one, speech, inside or folder.parent), World())  # fmt: skip
+        centre = None
+        if one.head() is None:
+            whole = LiveTeacher(one, corpus, ViewConfig(), Bank(), "utterance", device)
+            centre = training_mean(open_cache(whole, 1, folder, World()).all())
+        found.append(centred(held.all(), centre))
+    return side_by_side(found).numpy()
