@@ -50,9 +50,14 @@ class Distiller(nn.Module):
         self.objective = objective
 
     def forward(
-        self, waves: Tensor, labels: Tensor, teacher: Tensor | None, epoch: float
+        self,
+        waves: Tensor,
+        labels: Tensor,
+        teacher: Tensor | None,
+        epoch: float,
+        utterances: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.objective(self.student(waves), labels, teacher, epoch=epoch)
+        return self.objective(self.student(waves), labels, teacher, utterances, epoch=epoch)
 
 
 def fit(
@@ -159,6 +164,7 @@ def _fit(
     objective = Objective(
         plan[0].objective, head,
         teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
+        teacher_utterances=taught[0].utterances.to(device) if taught else None,
     )  # fmt: skip
     module = Distiller(student, objective).to(device).train()
     model = module if world.size == 1 else DistributedDataParallel(module)
@@ -201,6 +207,7 @@ def _fit(
             targets = taught[number] if taught else None
             if targets is not None and objective.teacher_centres is not None:
                 objective.teacher_centres.copy_(targets.head.weight)
+                objective.teacher_utterances = targets.utterances.to(device)
             # A new optimiser for each stage: the moments of the last one are those of other gradients.
             optimiser = make_optimiser(module, train)
             if state is not None and done > stage.first_step:
@@ -217,8 +224,9 @@ def _fit(
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 target = targets.embed(views, view_of_epoch(config.targets, epoch)) if targets else None
+                which = torch.tensor(views.utterances, device=device) if objective.by_utterance else None
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                    total, parts = model(views.waves, views.labels, target, position)
+                    total, parts = model(views.waves, views.labels, target, position, which)
                 optimiser.zero_grad(set_to_none=True)
                 total.backward()
                 norm = nn.utils.clip_grad_norm_(module.parameters(), train.max_grad_norm)
