@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distilvox.models import frontend_fft
-from distilvox.models.frontend import WINDOWS, Fbank
+from distilvox.models.frontend import WINDOWS, Fbank, mel_matrix
 from tests.reference.frontend import fbank
 
 
@@ -48,3 +48,12 @@ def test_the_waves_stay_as_they_were_and_get_their_gradient() -> None:
     Fbank()(waves).square().sum().backward()
     assert waves.grad is not None
     assert waves.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(("rate", "mels"), [(16_000, 80), (16_000, 17), (8_000, 1)])
+def test_bands_hold_every_filter_and_all_that_it_catches(rate: int, mels: int) -> None:
+    filters = mel_matrix(rate, 512 * rate // 16_000, mels)
+    held = np.zeros_like(filters)
+    for some, caught in frontend_fft.bands(filters):
+        held[caught, some] += filters[caught, some]
+    np.testing.assert_array_equal(held, filters)

@@ -137,6 +137,18 @@ def test_a_delta_room_changes_nothing_and_a_late_one_delays(rng: np.random.Gener
     assert out[1:3, :49].abs().max() < 2e-6  # nothing wraps around from the end
 
 
+def test_spectra_are_kept_up_to_a_size_and_change_nothing(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waves, which = torch.from_numpy(rng.standard_normal((4, N)).astype(np.float32)), np.array([3, 0, 3, 7])
+    bank = DeviceBank.place(BANK, N)
+    assert bank.spectra is not None
+    kept = add_room(waves, bank.rooms, which, bank.spectra)
+    torch.testing.assert_close(kept, add_room(waves, bank.rooms, which), atol=1e-6, rtol=0)
+    monkeypatch.setattr("distilvox.views.augment.KEPT_SPECTRA", bank.spectra.nbytes // 2)
+    assert DeviceBank.place(BANK, N).spectra is None
+
+
 def spectrum_db(wave: torch.Tensor) -> np.ndarray:
     """Level at each frequency of the middle of a view, dB relative to a full tone."""
     middle = wave[0, 500:-500].double().numpy()

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distilvox.errors import require, unknown
-from distilvox.models.frontend_fft import energies_by_fft
+from distilvox.models.frontend_fft import bands, energies_by_fft
 
 FULL_SCALE = 32768.0
 """Kaldi counts samples as 16-bit integers; ours lie in [-1, 1]."""
@@ -123,6 +123,7 @@ class Fbank(nn.Module):
             got=mels,
             allowed="1 or more; 80 is usual at 16 kHz, 40 at 8 kHz",
         )
+        self.bands = bands(weights)
         spectrum = spectrum_matrix(self.window, size, window)
         taper = FULL_SCALE * WINDOWS[window](2 * np.pi * np.arange(self.window) / (self.window - 1))
         self.register_buffer("taper", torch.from_numpy(taper).float(), persistent=False)
@@ -149,8 +150,9 @@ class Fbank(nn.Module):
             ):
                 bins = len(self.filters) // 2
                 energies = energies_by_fft(
-                    waves, self.taper, self.filters[:bins], shift=self.shift, emphasis=PRE_EMPHASIS
-                )
+                    waves, self.taper, self.filters[:bins], self.bands,
+                    shift=self.shift, emphasis=PRE_EMPHASIS,
+                )  # fmt: skip
             else:
                 # The copy is made in any case; made here, torch.export need not reason about its strides.
                 frames = waves.unfold(1, self.window, self.shift).clone(memory_format=torch.contiguous_format)

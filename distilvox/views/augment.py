@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 import torch
-from jaxtyping import Float, Float32, Float64, Int16, Int64
+from jaxtyping import Complex64, Float, Float32, Float64, Int16, Int64
 from torch import Tensor
 
 from distilvox.errors import require
@@ -26,6 +26,8 @@ ZERO_CROSSINGS = 24  # of the windowed sinc, each side
 KAISER_BETA = 5.5  # leaves −55 dB beyond the slope
 SLOPE = 1.75 / ZERO_CROSSINGS  # half the width of the slope that this window has, as a part of its middle
 SILENCE = 1e-6  # level (−120 dB) below which a stretch of noise counts as silent
+KEPT_SPECTRA = 1 << 28
+"""Bytes that the spectra of a bank's rooms may take, 256 MB: 1,600 rooms for crops of 2 s."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class DeviceBank:
         offsets: where each noise begins in `noise`.
         lengths: their own lengths.
         rooms: responses, zero-padded to one length.
+        spectra: of the rooms, as `room_spectra` makes them; None where they would be too many to keep.
         samples: N.
         sample_rate: Hz.
     """
@@ -45,6 +48,7 @@ class DeviceBank:
     offsets: Int64[np.ndarray, " I"]
     lengths: Int64[np.ndarray, " I"]
     rooms: Float32[Tensor, "R L"]
+    spectra: Complex64[Tensor, "R K"] | None
     samples: int
     sample_rate: int
 
@@ -62,11 +66,14 @@ class DeviceBank:
         for row, room in zip(rooms, bank.rooms, strict=True):
             row[: room.size] = room
         noise = np.concatenate([np.zeros(0, np.float32), *looped])
+        responses = torch.from_numpy(rooms).to(device)
+        kept = 0 < 4 * len(rooms) * points(samples, rooms.shape[1]) <= KEPT_SPECTRA
         return cls(
             torch.from_numpy(noise).to(device),
             offsets.astype(np.int64),
             lengths,
-            torch.from_numpy(rooms).to(device),
+            responses,
+            room_spectra(responses, samples) if kept else None,
             samples,
             bank.sample_rate,
         )
@@ -122,16 +129,34 @@ def change_speed(waves: Float[Tensor, "B L"], speed: float, samples: int) -> Flo
     return out.flatten(1)[:, :samples]
 
 
+def points(samples: int, taps: int) -> int:
+    """Of a Fourier transform that convolves so many samples with so many without wrapping around."""
+    return scipy.fft.next_fast_len(samples + taps - 1, real=True)
+
+
+def room_spectra(responses: Float32[Tensor, "R L"], samples: int) -> Complex64[Tensor, "R K"]:
+    """The responses' transforms, for waves of N = `samples`."""
+    return torch.fft.rfft(responses, n=points(samples, responses.shape[1]))
+
+
 def add_room(
-    waves: Float32[Tensor, "B N"], responses: Float32[Tensor, "R L"], which: Int64[np.ndarray, " B"]
+    waves: Float32[Tensor, "B N"],
+    responses: Float32[Tensor, "R L"],
+    which: Int64[np.ndarray, " B"],
+    spectra: Complex64[Tensor, "R K"] | None = None,
 ) -> Float32[Tensor, "B N"]:
-    """Convolves each row with its response and keeps the first N samples: the direct path is not delayed."""
-    used, position = np.unique(which, return_inverse=True)
-    size = scipy.fft.next_fast_len(waves.shape[1] + responses.shape[1] - 1, real=True)
-    spectra = torch.fft.rfft(responses[torch.from_numpy(used).to(waves.device)], n=size)
+    """Convolves each row with its response and keeps the first N samples: the direct path is not delayed.
+
+    `spectra` are those of all responses, if they are at hand.
+    """
+    samples, position = waves.shape[1], which
+    if spectra is None:
+        used, position = np.unique(which, return_inverse=True)
+        spectra = room_spectra(responses[torch.from_numpy(used).to(waves.device)], samples)
+    size = points(samples, responses.shape[1])
     product = torch.fft.rfft(waves, n=size)
     product *= spectra[torch.from_numpy(position).to(waves.device)]
-    return torch.fft.irfft(product, n=size)[:, : waves.shape[1]]
+    return torch.fft.irfft(product, n=size)[:, :samples]
 
 
 def add_noise(
@@ -224,7 +249,8 @@ def augment_groups(groups: Sequence[Group], draws: Draws, bank: DeviceBank) -> F
 
         rows = np.flatnonzero(draws.room >= 0)
         if rows.size:
-            waves = _replace(waves, rows, add_room(_take(waves, rows), bank.rooms, draws.room[rows]))
+            heard = add_room(_take(waves, rows), bank.rooms, draws.room[rows], bank.spectra)
+            waves = _replace(waves, rows, heard)
 
         rows = np.flatnonzero(draws.noise >= 0)
         if rows.size:
