@@ -107,3 +107,17 @@ def test_a_deep_one_trains() -> None:
 def test_a_choice_is_true_or_false(option: str) -> None:
     with pytest.raises(UserError, match=rf"option {option} of model 'resnet-s' is of the wrong kind"):
         build("resnet-s", **{option: 1})
+
+
+def test_training_is_the_same_network_in_another_layout() -> None:
+    """On the CPU, planes have their channels last in training: outputs and gradients as with channels first."""
+    network = ResNetConfig(blocks=(1, 1, 1, 1), channels=4, embedding_dim=5, mels=16).build()
+    features, found = torch.randn(3, 20, 16), []
+    for planar in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.compiler, "is_compiling", lambda planar=planar: planar)
+            embedding = network.train()(features)
+        grads = torch.autograd.grad(embedding.sin().sum(), list(network.parameters()))
+        found.append([embedding.detach(), *grads])
+    for last, first in zip(*found, strict=True):
+        torch.testing.assert_close(last, first, rtol=1e-3, atol=1e-4)

@@ -163,6 +163,8 @@ class ResNet(Backbone):
         self.check_frames(features)
         planes = features.transpose(1, 2).unsqueeze(1)
         planes = torch.relu(self.bn1(self.conv1(planes)))
+        if self.training and planes.device.type == "cpu" and not torch.compiler.is_compiling():
+            planes = planes.contiguous(memory_format=torch.channels_last)  # what follows is then faster
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             planes = layer(planes)
         embedding = self.seg_1(self.pool(planes))
