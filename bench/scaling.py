@@ -72,7 +72,7 @@ def of_objective(
         for name, cost in zip(who, costs, strict=True):
             found.setdefault((what[0], name, *what[1:]), []).append((size, cost))
 
-    over = f"objective, forward and backward, B {BATCH}"
+    over = f"a step of the objective, B {BATCH}"
     for count in classes:
         who = ("ours", "naive") if count <= naive_classes else ("ours",)
         with threads(THREADS):
@@ -83,7 +83,7 @@ def of_objective(
     for batch in batches:
         with threads(THREADS):
             ms = _ms(batch, fixed, ("ours", "naive"), 7 if batch < 500 else 5)
-        add((f"objective, forward and backward, C {fixed:,}: time", "B", "ms"), ("ours", "naive"), batch, ms)
+        add((f"a step of the objective, C {fixed:,}: time", "B", "ms"), ("ours", "naive"), batch, ms)
     return [
         Curve(*what, *(tuple(map(float, values)) for values in zip(*points, strict=True)))
         for what, points in found.items()
@@ -120,7 +120,7 @@ def of_corpus(hours: Sequence[float] = HOURS) -> list[Curve]:
             folder = sparse_corpus(Path(root) / f"{size}h", size)
             for name, seconds in _loading(folder, config, bank).items():
                 costs.setdefault(name, []).append(1e3 * seconds)
-    panel = f"loader, {CROPS} crops of 2 s, one thread: time"
+    panel = f"loader, {CROPS} crops of 2 s, noise and room: time"
     return [
         Curve(panel, name, "hours", "ms", tuple(map(float, hours)), tuple(ms)) for name, ms in costs.items()
     ]
@@ -149,7 +149,7 @@ def _loading(folder: Path, config: ViewConfig, bank: Bank) -> dict[str, float]:
         "open": _median(lambda _: Corpus.open(folder)),
         "open to first batch": _median(lambda _: first()),
         "read a batch": _median(read, BATCHES_READ),
-        "a batch with room, noise": _median(made, BATCHES_READ),
+        "make a batch": _median(made, BATCHES_READ),
     }
 
 

@@ -79,6 +79,6 @@ def test_curves_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "open",
         "open to first batch",
         "read a batch",
-        "a batch with room, noise",
+        "make a batch",
     ]
     assert all(cost > 0 for one in hours for cost in one.costs)
