@@ -33,7 +33,7 @@ def step(model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
 
 def test_going_on_from_a_checkpoint_is_going_on(tmp_path: Path) -> None:
     model, optimiser = trained()
-    checkpoint.save(tmp_path, step=7, model=model, optimiser=optimiser)
+    checkpoint.save(tmp_path, step=7, model=model.state_dict(), optimiser=optimiser.state_dict())
     for _ in range(3):
         step(model, optimiser)
     again, its_optimiser = trained()
@@ -56,7 +56,7 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
 def test_the_newest_replaces_the_one_before(tmp_path: Path) -> None:
     model, optimiser = trained()
     for number in (1, 2):
-        checkpoint.save(tmp_path, step=number, model=model, optimiser=optimiser)
+        checkpoint.save(tmp_path, step=number, model=model.state_dict(), optimiser=optimiser.state_dict())
     state = checkpoint.load(tmp_path, device=CPU)
     assert state is not None
     assert state["step"] == 2
@@ -67,7 +67,7 @@ def test_a_cut_or_flipped_checkpoint_is_never_taken_for_a_whole_one(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     model, optimiser = trained()
-    checkpoint.save(tmp_path, step=7, model=model, optimiser=optimiser)
+    checkpoint.save(tmp_path, step=7, model=model.state_dict(), optimiser=optimiser.state_dict())
     path = tmp_path / checkpoint.NAME
     whole = path.read_bytes()
     for length in (0, 1, 4, 100, len(whole) // 2, len(whole) - 1):
@@ -98,14 +98,14 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, optimiser = trained()
-    checkpoint.save(tmp_path, step=1, model=model, optimiser=optimiser)
+    checkpoint.save(tmp_path, step=1, model=model.state_dict(), optimiser=optimiser.state_dict())
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match="the disk is full"):
-        checkpoint.save(tmp_path, step=2, model=model, optimiser=optimiser)
+        checkpoint.save(tmp_path, step=2, model=model.state_dict(), optimiser=optimiser.state_dict())
     state = checkpoint.load(tmp_path, device=CPU)
     assert state is not None
     assert state["step"] == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from distilvox.errors import UserError
 from distilvox.files import write_bytes
@@ -17,21 +17,22 @@ from distilvox.files import write_bytes
 NAME = "checkpoint/state.pt"
 
 
-def save(folder: Path, *, step: int, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def save(folder: Path, *, step: int, model: Mapping[str, Any], optimiser: Mapping[str, Any]) -> None:
     """Writes weights, optimiser, position and random state to `folder`/checkpoint/state.pt, atomically.
 
     The bytes are made in memory first: a full disk is then an error of the operating system, by its name.
 
     Args:
         step: steps done; the next to do has this number.
+        model, optimiser: their state dicts.
 
     Raises:
         UserError: the disk is full; the checkpoint before this one is untouched.
     """
     state = {
         "step": step,
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "model": model,
+        "optimiser": optimiser,
         "rng": torch.get_rng_state(),
     }
     buffer = io.BytesIO()

@@ -83,6 +83,8 @@ class TrainConfig:
         checkpoint_steps: write a checkpoint every so many steps (and after every epoch).
         precision: of the network; `auto` is bf16 where the processor computes it, else float32.
         threads: CPU threads of torch; 0 leaves torch's own choice.
+        shard_head: of several processes, each holds and trains its share of the class centres, not all of them:
+            for more speakers than one device has memory for.
     """
 
     epochs: int = 20
@@ -97,6 +99,7 @@ class TrainConfig:
     checkpoint_steps: int = 200
     precision: Literal["auto", "float32", "bf16"] = "auto"
     threads: int = 0
+    shard_head: bool = False
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "a run needs at least one epoch", got=self.epochs, allowed="1 or more")

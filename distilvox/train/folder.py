@@ -22,7 +22,16 @@ from distilvox.train.start import Init
 from distilvox.views.bank import Bank
 
 FREE = frozenset(
-    {"corpus.path", "teacher.uri", "init.uri", "distilvox", "command", "commit", "train.threads"}
+    {
+        "corpus.path",
+        "teacher.uri",
+        "init.uri",
+        "distilvox",
+        "command",
+        "commit",
+        "train.threads",
+        "train.shard_head",
+    }
 )
 """Where things lie, what was typed, and how fast it is computed, may change between two sessions of a run."""
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from distilvox import models
 from distilvox.console import progress
@@ -25,10 +24,12 @@ from distilvox.models.runfolder import WEIGHTS, save_model
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.preflight import refuse
 from distilvox.train import checkpoint
-from distilvox.train.config import RunConfig, TrainConfig
+from distilvox.train.config import RunConfig
 from distilvox.train.distributed import World, computes_bf16, join, pick_device
 from distilvox.train.folder import open_run, run_record
+from distilvox.train.optimiser import make_optimiser
 from distilvox.train.runlog import RunLog, read_log
+from distilvox.train.sharing import HeadShare
 from distilvox.train.stages import Stage, stage_targets, stages
 from distilvox.train.start import make_student
 from distilvox.train.targets import Targets, view_of_epoch
@@ -166,13 +167,14 @@ def _fit(
         teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
         teacher_utterances=taught[0].utterances.to(device) if taught else None,
     )  # fmt: skip
+    share = HeadShare(objective, world, train.shard_head)
     module = Distiller(student, objective).to(device).train()
-    model = module if world.size == 1 else DistributedDataParallel(module)
+    model = share.parallel(module)
 
     # ---- position --------------------------------------------------------------------------------------------
     done = 0  # steps
     if (state := checkpoint.load(out, device=device)) is not None:
-        module.load_state_dict(state["model"])
+        share.load(module, state["model"])
         torch.set_rng_state(state["rng"].cpu())
         done = int(state["step"])
         say(f"resumed at step {done}")
@@ -206,12 +208,12 @@ def _fit(
             objective.config = stage.objective
             targets = taught[number] if taught else None
             if targets is not None and objective.teacher_centres is not None:
-                objective.teacher_centres.copy_(targets.head.weight)
+                objective.teacher_centres.copy_(targets.head.weight[share.held])
                 objective.teacher_utterances = targets.utterances.to(device)
             # A new optimiser for each stage: the moments of the last one are those of other gradients.
             optimiser = make_optimiser(module, train)
             if state is not None and done > stage.first_step:
-                optimiser.load_state_dict(state["optimiser"])
+                share.load_optimiser(optimiser, state["optimiser"])
             stream = batches(
                 corpus, stage.views, bank, epochs=stage.epochs, first_epoch=stage.first_epoch,
                 start_step=done - stage.first_step, batch_size=stage.batch_size, seed=train.seed,
@@ -229,12 +231,13 @@ def _fit(
                     total, parts = model(views.waves, views.labels, target, position, which)
                 optimiser.zero_grad(set_to_none=True)
                 total.backward()
-                norm = nn.utils.clip_grad_norm_(module.parameters(), train.max_grad_norm)
+                norm = share.clip(module, train.max_grad_norm)
                 optimiser.step()
 
                 done = step + 1
                 epoch_done = (place + 1) % stage.epoch_steps == 0
                 due = epoch_done or done % train.checkpoint_steps == 0
+                whole = share.states(module, optimiser) if due else None
                 if log is None:
                     continue
                 log.step(step, position, rate, {"total": total, **parts, "grad_norm": norm})
@@ -247,10 +250,11 @@ def _fit(
                     module.train()
                     log.evaluation(step, float(epoch + 1), {"eer": rate_now})
                     say(f"epoch {epoch + 1}: EER {rate_now:.2%} on {judge.trials.name}, raw cosine")
-                if due:
-                    checkpoint.save(out, step=done, model=module, optimiser=optimiser)
+                if whole is not None:
+                    checkpoint.save(out, step=done, model=whole[0], optimiser=whole[1])
 
         # ---- what is left behind -----------------------------------------------------------------------------
+        share.restore()
         if log is not None:
             save_model(out, student=student, head=head, projection=objective.projection)
             if judge is not None:
@@ -278,17 +282,6 @@ def _eer_after(out: Path, stage: Stage) -> float:
     """The EER at the end of a stage, as it was logged; perhaps by a session that was killed later."""
     lines = [line for line in read_log(out) if line["step"] == stage.end_step - 1]
     return next((line["evaluation"]["eer"] for line in lines if "evaluation" in line), math.nan)
-
-
-def make_optimiser(module: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices and filters only."""
-    matrices = [p for p in module.parameters() if p.ndim >= 2]
-    vectors = [p for p in module.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": train.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=train.learning_rate, fused=True)
 
 
 def _finite(lines: list[dict[str, float]], option: str) -> float:
