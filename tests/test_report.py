@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from distilvox.errors import UserError
-from distilvox.report import Speed, write_report
+from distilvox.report import Speed, style, write_report
 from distilvox.report.figures import label
+from distilvox.report.groups import groups, named_by_settings
+from distilvox.report.inputs import gather
 from distilvox.report.read import read_runs
+from tests.chromium import PROGRAM, Browser
 from tests.report_pages import Page, make_run
 
 SECTIONS = {"eer", "det", "scores", "learning", "map", "models", "sources"}
 EVIL = "<script>alert(1)</script>"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture
@@ -80,6 +82,7 @@ def test_a_whole_report(runs: list[Path], tmp_path: Path) -> None:
         [22, 24],
         [pytest.approx(10.5)],
         [10, 11],
+        [pytest.approx(7.9)],
     ]
     assert eer["layout"]["shapes"][0]["x0"] == pytest.approx(7.9)
 
@@ -202,22 +205,163 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert [run.name for run in read_runs(folders)] == ["a/run", "b/run"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, to see the page as a reader does")
-def test_a_browser_draws_it(tmp_path: Path) -> None:
-    out = hostile(tmp_path)
-    seen = subprocess.run(
-        [
-            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--no-first-run",
-            f"--user-data-dir={tmp_path}/user",
-            "--enable-logging=stderr", "--virtual-time-budget=8000", "--dump-dom", out.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "CONSOLE" not in seen.stderr, seen.stderr
-    count = len(json.loads(Page(out).figures))
-    assert f'data-drawn="{count}"' in seen.stdout
-    drawn = seen.stdout.partition("<main>")[2].partition("<footer>")[0]
-    assert drawn.count("js-plotly-plot") == count
-    assert "<script>alert" not in drawn
-    assert "&lt;script&gt;ale" in drawn, "the speaker's name stands on the map as text"
+def by_count(tmp_path: Path) -> list[Path]:
+    """Two objectives on two numbers of speakers, two seeds each; folders whose names say nothing."""
+    return [
+        make_run(
+            tmp_path / f"run{k}",
+            kd=kd,
+            seed=seed,
+            gap=gap,
+            steps=60,
+            trained=tuple(f"t{n}" for n in range(count)),
+        )
+        for k, (kd, count, seed, gap) in enumerate(
+            (kd, count, seed, gap + count / 20)
+            for kd, gap in (("none", 1.0), ("nskd", 1.5))
+            for count in (5, 20)
+            for seed in (0, 1)
+        )
+    ]
+
+
+def test_runs_that_only_the_seed_tells_apart_are_one_method(tmp_path: Path) -> None:
+    runs = by_count(tmp_path)
+    config = json.loads((runs[0] / "config.json").read_text())
+    config |= {"command": "distilvox train --out 'a b'", "commit": "abc123", "distilvox": "9"}
+    (runs[0] / "config.json").write_text(json.dumps(config))
+    found = groups(named_by_settings(read_runs(runs)), None)
+    assert [len(group.runs) for group in found] == [2, 2, 2, 2]
+    assert [group.variant for group in found] == ["none", "none", "nskd", "nskd"]
+    assert [group.speakers for group in found] == [5, 20, 5, 20]
+    assert len({style.colour(group.tint) for group in found}) == 2
+    config["train"]["epochs"] = 5
+    (runs[0] / "config.json").write_text(json.dumps(config))
+    assert len(groups(named_by_settings(read_runs(runs)), None)) == 5
+
+
+def test_more_speakers_are_a_curve(tmp_path: Path) -> None:
+    runs = by_count(tmp_path)
+    page = Page(write_report(runs, tmp_path / "r.html", title="t"))
+    figure = page.figure("plot-speakers")
+    lines = [trace for trace in figure["data"] if trace["mode"] == "lines+markers"]
+    assert [(trace["name"], trace["x"]) for trace in lines] == [("none", [5, 20]), ("nskd", [5, 20])]
+    rates = [run.eer or 0.0 for run in read_runs(runs)]
+    for k, trace in enumerate(lines):
+        for j in range(2):
+            pair = 100 * np.array(rates[4 * k + 2 * j : 4 * k + 2 * j + 2])
+            assert trace["y"][j] == pytest.approx(pair.mean(), abs=1e-3)
+            assert trace["error_y"]["array"][j] == pytest.approx(pair.std(ddof=1), abs=1e-3)
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    assert "More training speakers" in page.text
+    page = Page(write_report(runs[:2], tmp_path / "r.html", title="t"))
+    assert "speakers" not in page.ids, "one number of speakers is no curve"
+
+
+def test_a_study_alone(tmp_path: Path) -> None:
+    fields = {"none": {"objective": "none"}, "nskd": {"objective": "nskd"}}
+    again = {"methods": {"nskd": {"eer": spread(0.08, 0.09)}}}
+    agreed = {
+        "nskd": {"teacher": "ge2e:", "cosine": spread(0.71, 0.73), "rank_correlation": spread(0.6, 0.6)}
+    }
+    study = STUDY | {"title": EVIL, "base": {"student": "resnet-s"}, "fields": fields, "agreement": agreed}
+    page = Page(write_report([], tmp_path / "r.html", title="t", study=study))
+    assert "rests on a study's result alone" in page.text
+    assert EVIL in page.text
+    assert "resnet-s" in page.text
+    assert "0.720" in page.text
+    assert {"eer", "agreement", "models"} <= set(page.ids)
+    assert not {"det", "learning"} & set(page.ids)
+    whole = study | {"asnorm": again | {"paired": STUDY["paired"]}}
+    found = groups([], whole)
+    assert found[1].extra["asnorm_eer"] == pytest.approx(0.085)
+
+
+def test_what_a_report_is_asked_to_show(runs: list[Path], tmp_path: Path) -> None:
+    assert gather(runs) == (runs, None)
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(STUDY))
+    assert gather(runs) == (runs, STUDY), "the study that they lie in"
+    assert gather([tmp_path]) == (sorted(runs), STUDY)
+    assert gather([path]) == ([], STUDY)
+    with pytest.raises(UserError, match="one study"):
+        gather([path, tmp_path])
+    path.write_text("[1]")
+    with pytest.raises(UserError, match="not the result of a study"):
+        gather([path])
+
+
+def test_every_number_has_its_command_and_commit(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"a-seed{seed}", seed=seed) for seed in range(3)]
+    typed = shlex.join(["distilvox", "distil", "--out", "<b>it's"])
+    for run in runs[:2]:
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | {"command": typed, "commit": "5eed" * 10}))
+    text = Page(write_report(runs, tmp_path / "r.html", title="t", command="distilvox report")).text
+    for words in (typed, "at commit " + "5eed" * 10, "a-seed0, a-seed1", "not known of 1 of 3 runs"):
+        assert words in text, words
+
+
+def test_a_second_judgement_and_an_agreement_are_shown(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    agreed = {"cosine": 0.512, "rank_correlation": 0.634, "neighbours": 0.345, "neighbours_by_chance": 0.0301}
+    normed = {"asnorm": {"eer": 0.0777, "min_dcf": {"0.01": 0.333}}, "agreement": agreed}
+    (run / "normed.json").write_text(json.dumps(normed))
+    text = Page(write_report([run], tmp_path / "r.html", title="t")).text
+    for words in ("Agreement with the teacher", "0.512", "0.634", "34.5%", "3.0%", "7.77%", "0.333"):
+        assert words in text, words
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("needs chromium, to see the page as a reader does")
+    opened = Browser(tmp_path_factory.mktemp("chromium"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with every figure, and names that would be tags."""
+    folder = tmp_path_factory.mktemp("page")
+    evil = (EVIL, "</script>", "&amp;", "<b>x")
+    runs = [
+        make_run(
+            folder / f"<img src=x>{count}-{kd}-seed{seed}", kd=kd, seed=seed, steps=60, speakers=evil,
+            trained=tuple(f"t{n}" for n in range(count)),
+        )
+        for kd, count, seed in (("none", 5, 0), ("none", 20, 0), ("nskd", 5, 0), ("nskd", 5, 1), ("nskd", 20, 0))
+    ]  # fmt: skip
+    return write_report(runs, folder / "r.html", title=EVIL, notes=[EVIL], command=EVIL)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "dark", "touch"), [(1280, 900, False, False), (390, 844, True, True)]
+)
+def test_a_browser_draws_it(
+    browser: Browser, everything: Path, *, width: int, height: int, dark: bool, touch: bool
+) -> None:
+    browser.open(everything, width=width, height=height, dark=dark, touch=touch)
+    figures = json.loads(Page(everything).figures)
+    assert {"plot-eer", "plot-speakers", "plot-det", "plot-scores", "plot-map"} <= {f["id"] for f in figures}
+    assert browser.value("document.documentElement.dataset.drawn") == str(len(figures))
+    holds = "one => one.querySelector('.main-svg .trace, .main-svg .point')"
+    empty = f"[...document.querySelectorAll('.plot')].filter(one => !({holds})(one)).length"
+    assert browser.value(empty) == 0, "every plot holds something"
+    assert browser.value("document.documentElement.scrollWidth") <= width, "the page does not scroll sideways"
+    paper = browser.value("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, paper.strip("rgb()").split(","))) < 200) == dark
+    ink = browser.value("document.querySelector('#plot-det .xtitle').style.fill")
+    assert (sum(map(int, ink.strip("rgb()").split(","))) > 384) == dark, "plots are painted for their paper"
+    assert browser.value("document.scripts.length") == 3
+    assert browser.value("document.querySelectorAll('img').length") == 0
+    shown = browser.value("document.querySelector('#plot-map').textContent")
+    assert EVIL[:13] in shown, "a speaker's name stands on the map as text"
+    before = browser.value("document.querySelector('#plot-scores').innerHTML")
+    select = "document.querySelector('[data-figure=plot-scores]')"
+    browser.value(f"{select}.value = '1'; {select}.dispatchEvent(new Event('change'))")
+    assert browser.value("document.querySelector('#plot-scores').innerHTML") != before, "a reader may choose"
+    assert browser.complaints() == []
+    asked = [url for url in browser.requests() if not url.startswith(("data:", "blob:"))]
+    assert asked == [everything.as_uri()], "no request leaves the page"

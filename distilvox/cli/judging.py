@@ -246,33 +246,45 @@ def study(
 
 
 def report(
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help_behavior_hint="(one or more)")],
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="RUN|STUDY...", help_behavior_hint="(one or more)")
+    ],
     /,
     *,
     out: Path,
-    title: str = "distilvox",
+    title: str | None = None,
     note: tuple[str, ...] = (),
+    latency: bool = False,
 ) -> None:
-    """One self-contained HTML page from runs: error rates, DET curves, learning curves, sizes.
+    """One self-contained HTML page: error rates, DET curves, learning curves, the speaker count, sizes, sources.
 
-    Where the runs are a study's, its comparison (study.json beside them) is shown too.
+    Runs that only the seed tells apart are shown as one method, with their mean and spread. Where the runs are
+    a study's, its comparison (study.json beside them) is shown too.
 
-    Example:
-        distilvox report study/*-seed* --out report.html
+    Examples:
+        distilvox report runs/student --out report.html
+        distilvox report study/ --out report.html --latency
+        distilvox report docs/results/objectives.json --out report.html
 
     Args:
-        runs: run folders.
+        runs: run folders, a study's folder, or a study's JSON.
         out: the page to write.
-        title: its heading.
+        title: its heading; the study's title if not given.
         note: sentences to show under it.
+        latency: time every student on this machine, one thread; seconds each.
     """
-    from distilvox.files import read_json
-    from distilvox.report import write_report
+    import shlex
 
-    beside = {run.resolve().parent / "study.json" for run in runs}
-    studies = [read_json(path, noun="study") for path in sorted(beside) if path.exists()]
+    from distilvox.report import write_report
+    from distilvox.report.inputs import gather
+
+    folders, found = gather(runs)
+    words = ["distilvox", "report", *map(str, runs), "--out", str(out)]
+    words += ["--latency"] * latency
+    words += [] if title is None else ["--title", title]
+    words += [word for sentence in note for word in ("--note", sentence)]
     page = write_report(
-        list(runs), out, title=title, study=studies[0] if len(studies) == 1 else None, notes=note,
-        command=" ".join(["distilvox", "report", *map(str, runs), "--out", str(out)]),
+        folders, out, title=title or str((found or {}).get("title") or "distilvox"), study=found, notes=note,
+        latency=latency, command=shlex.join(words),
     )  # fmt: skip
     say(f"{page} is ready")

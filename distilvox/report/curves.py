@@ -1,27 +1,25 @@
-"""Figures of training and of embeddings: learning curves, the map of unseen speakers."""
+"""Learning curves: every logged part over the epochs, and the EER of each look; one line a method."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from distilvox.report.figures import Figure, axis, label, layout, teachers
+from distilvox.report.groups import Group
 from distilvox.report.read import Run, number, table
-from distilvox.report.style import SYMBOLS, colour, dash
+from distilvox.report.style import colour, dash
 
-MOST_POINTS = 300
+MOST_POINTS, MOST_ALL = 200, 3000
+"""Of one line; of all lines of one figure together."""
+
 SMOOTH = 40
 """Learning curves are a moving mean over 1/40 of a run's steps, of a short run over 5 steps."""
 
-MOST_SPEAKERS = 14
-MOST_UTTERANCES = 40
-"""Of one speaker on the map."""
-
-NOT_CURVES = ("step", "epoch", "learning_rate", "kd_weight", "grad_norm", "evaluation")
-FIRST, LAST = ("total", "ce"), ("accuracy",)
+NOT_CURVES = ("step", "epoch", "evaluation")
+FIRST, LAST = ("total", "ce"), ("accuracy", "learning_rate", "grad_norm")
 
 TITLES = {
     "total": "total: what is minimised",
@@ -31,14 +29,26 @@ TITLES = {
     "kld": "kld: label-level distillation",
     "cosine": "cosine: embedding distillation",
     "mse": "mse: embedding distillation",
+    "masses": "masses: triage, the three groups of speakers",
+    "confusion": "confusion: triage, within the confusion set",
+    "kd_weight": "kd_weight: of all distillation",
     "accuracy": "accuracy on training views",
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm, before clipping",
 }
+
+HOVER = {"accuracy": ".1%", "learning_rate": ".3g"}
+
+
+def is_weight(name: str) -> bool:
+    return name.endswith("weight") or name in ("alpha", "gamma", "temperature", "margin", "cutoff")
 
 
 def part_names(runs: Sequence[Run]) -> list[str]:
-    """The logged parts of all runs: the total first, the accuracy last."""
+    """The logged parts of all runs: total, ce, parts of distillation, weights, then how the training went."""
     seen = {key: None for run in runs for line in run.log for key in line if key not in NOT_CURVES}
     middle = [name for name in seen if name not in FIRST + LAST]
+    middle.sort(key=is_weight)
     return [name for name in (*FIRST, *middle, *LAST) if name in seen]
 
 
@@ -54,8 +64,8 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(count > 0, (sums[last] - sums[first]) / np.maximum(count, 1), np.nan)
 
 
-def curve(run: Run, part: str) -> tuple[list[float], list[float]] | None:
-    """(epochs, values) of one logged part, smoothed, at most 300 points; None if it was not logged."""
+def curve(run: Run, part: str, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray] | None:
+    """(epochs, values) of one logged part, smoothed, at most `most` points; None if it was not logged."""
     lines = [(number(line.get("epoch")), number(line[part])) for line in run.log if part in line]
     pairs = [(epoch, value) for epoch, value in lines if epoch is not None]
     if not pairs:
@@ -65,44 +75,40 @@ def curve(run: Run, part: str) -> tuple[list[float], list[float]] | None:
         np.array([np.nan if value is None else value for _, value in pairs]),
         max(len(pairs) // SMOOTH, min(5, len(pairs) // 4)),
     )
-    kept = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_POINTS)).round().astype(int))
+    kept = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), most)).round().astype(int))
     kept = kept[np.isfinite(values[kept])]
-    return (
-        ([float(f"{v:.5g}") for v in epochs[kept]], [float(f"{v:.5g}") for v in values[kept]])
-        if len(kept)
-        else None
-    )
+    return (epochs[kept], values[kept]) if len(kept) else None
 
 
-def learning_figures(runs: Sequence[Run], colours: Mapping[str, int]) -> list[tuple[str, Figure]]:
+def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
+    """(epochs, mean, least, most) of several curves, on the first one's epochs as far as all of them go."""
+    first = curves[0][0]
+    grid = first[first <= min(epochs[-1] for epochs, _ in curves)]
+    rows = np.stack([np.interp(grid, epochs, values) for epochs, values in curves])
+    return grid, rows.mean(axis=0), rows.min(axis=0), rows.max(axis=0)
+
+
+def learning_figures(groups: Sequence[Group]) -> list[tuple[str, Figure]]:
     """(title, figure) of every logged part over the epochs, then of the EER on the trials."""
     found: list[tuple[str, Figure]] = []
+    runs = [run for group in groups for run in group.runs]
+    many = sum(any(run.log for run in group.runs) for group in groups)
+    most = max(40, min(MOST_POINTS, MOST_ALL // max(many, 1)))
     for part in part_names(runs):
         data = []
-        for run in runs:
-            points = curve(run, part)
-            if points is not None:
-                template = f"epoch %{{x:.3g}}: %{{y{':.1%' if part == 'accuracy' else ':.4g'}}}"
-                data.append(_line(run, colours[run.method], *points) | {"hovertemplate": template})
+        for group in groups:
+            curves = [points for run in group.runs if (points := curve(run, part, most)) is not None]
+            if curves:
+                data += _traces(group, *band(curves), several=len(curves) > 1, shown=HOVER.get(part, ".4g"))
         if data:
-            shape = {"tickformat": ".0%"} if part == "accuracy" else {}
+            shape: dict[str, Any] = {"tickformat": ".0%"} if part == "accuracy" else {}
+            if part == "grad_norm":
+                shape = {"type": "log", "dtick": 1}
             found.append((TITLES.get(part, part), _small(f"plot-part-{len(found)}", data, axis(**shape))))
-    data = []
-    for run in runs:
-        judged = [
-            (number(line.get("epoch")), number(table(line, "evaluation").get("eer"))) for line in run.log
-        ]
-        known = [(epoch, 100 * rate) for epoch, rate in judged if epoch is not None and rate is not None]
-        if known:
-            epochs, rates = [round(e, 4) for e, _ in known], [round(r, 4) for _, r in known]
-            data.append(
-                _line(run, colours[run.method], epochs, rates)
-                | {"mode": "lines+markers", "marker": {"color": colour(colours[run.method]), "size": 6}}
-                | {"hovertemplate": "epoch %{x:.3g}: EER %{y:.2f}%"}
-            )
-    if data:
-        figure = _small("plot-part-eer", data, axis(ticksuffix="%", rangemode="tozero"))
-        for rate in teachers(runs).values():
+    looks = _looks(groups)
+    if looks:
+        figure = _small("plot-part-eer", looks, axis(ticksuffix="%", rangemode="tozero"))
+        for rate in list(teachers(runs).values())[:2]:
             line = {"color": "@ink", "width": 1.2, "dash": "dash"}
             figure["layout"].setdefault("shapes", []).append(
                 {
@@ -110,91 +116,64 @@ def learning_figures(runs: Sequence[Run], colours: Mapping[str, int]) -> list[tu
                     "line": line, "opacity": 0.6,
                 }
             )  # fmt: skip
-        found.append(("EER on the trials", figure))
+        found.append(("EER on the trials, at every look", figure))
     return found
 
 
-def _line(run: Run, tint: int, x: list[float], y: list[float]) -> dict[str, Any]:
-    stroke = {"color": colour(tint), "width": 1.8, "dash": dash(tint)}
-    return {"type": "scatter", "mode": "lines", "name": label(run.name), "x": x, "y": y, "line": stroke}
+def _looks(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The EER of every look: the mean over seeds, from the least to the most."""
+    data = []
+    for group in groups:
+        by_epoch: dict[float, list[float]] = {}
+        for run in group.runs:
+            for line in run.log:
+                epoch, rate = number(line.get("epoch")), number(table(line, "evaluation").get("eer"))
+                if epoch is not None and rate is not None:
+                    by_epoch.setdefault(round(epoch, 4), []).append(100 * rate)
+        if by_epoch:
+            epochs = sorted(by_epoch)
+            rates = [by_epoch[epoch] for epoch in epochs]
+            mean = [sum(some) / len(some) for some in rates]
+            bars = {
+                "type": "data", "symmetric": False, "color": colour(group.tint), "thickness": 1, "width": 3,
+                "array": [round(max(some) - m, 3) for some, m in zip(rates, mean, strict=True)],
+                "arrayminus": [round(m - min(some), 3) for some, m in zip(rates, mean, strict=True)],
+            }  # fmt: skip
+            data.append(
+                _line(group, epochs, [round(m, 3) for m in mean])
+                | {"mode": "lines+markers", "marker": {"color": colour(group.tint), "size": 6}}
+                | {"hovertemplate": "epoch %{x:.3g}: EER %{y:.2f}%"}
+                | ({"error_y": bars} if any(len(some) > 1 for some in rates) else {})
+            )
+    return data
+
+
+def _traces(
+    group: Group,
+    epochs: np.ndarray,
+    mean: np.ndarray,
+    least: np.ndarray,
+    most: np.ndarray,
+    *,
+    several: bool,
+    shown: str,
+) -> list[dict[str, Any]]:
+    """The mean of a group's curves, and the area between its lowest and highest seed."""
+    x, y, low, high = ([float(f"{v:.4g}") for v in values] for values in (epochs, mean, least, most))
+    line = _line(group, x, y) | {"hovertemplate": f"epoch %{{x:.3g}}: %{{y:{shown}}}"}
+    if not several:
+        return [line]
+    area = {
+        "type": "scatter", "mode": "lines", "x": x + x[::-1], "y": high + low[::-1], "fill": "toself",
+        "fillcolor": colour(group.tint), "opacity": 0.16, "line": {"width": 0}, "hoverinfo": "skip",
+    }  # fmt: skip
+    return [area, line]
+
+
+def _line(group: Group, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    stroke = {"color": colour(group.tint), "width": 1.8, "dash": dash(group.tint)}
+    return {"type": "scatter", "mode": "lines", "name": label(group.name), "x": x, "y": y, "line": stroke}
 
 
 def _small(name: str, data: list[dict[str, Any]], y: dict[str, Any]) -> Figure:
     return {"id": name, "data": data, "layout": layout(220, xaxis=axis("epoch", rangemode="tozero"), yaxis=y)}
-
-
-def principal_plane(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two principal components of `points` [n, D] → ([n, 2], [2] shares of the variance).
-
-    Each axis points where its largest coefficient is positive, so that the same points give the same map.
-    """
-    centred = points - points.mean(axis=0)
-    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:2]
-    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
-    axes = axes * np.where(largest < 0, -1.0, 1.0)[:, None]
-    energy = sizes**2
-    flat = centred @ axes.T
-    share = energy[:2] / max(float(energy.sum()), np.finfo(float).tiny)
-    missing = 2 - flat.shape[1]
-    return np.pad(flat, ((0, 0), (0, missing))), np.pad(share, (0, missing))
-
-
-def map_figure(run: Run) -> tuple[Figure, int] | None:
-    """(figure, speakers shown): length-normalised embeddings of the speakers with most utterances, in 2-D."""
-    if run.scores is None or run.scores.embeddings.ndim != 2:
-        return None
-    embeddings = run.scores.embeddings.astype(np.float64)
-    length = np.linalg.norm(embeddings, axis=1)
-    usable = np.isfinite(length) & (length > 0)
-    who = run.scores.speakers.astype(str)
-    most = sorted(Counter(who[usable].tolist()).items(), key=lambda item: (-item[1], item[0]))[:MOST_SPEAKERS]
-    shown = sorted(name for name, _ in most)
-    rows = [np.flatnonzero(usable & (who == name))[:MOST_UTTERANCES] for name in shown]
-    if sum(map(len, rows)) < 3:
-        return None
-    every = np.concatenate(rows)
-    flat, share = principal_plane(embeddings[every] / length[every, None])
-    flat = flat.round(4)
-    data: list[dict[str, Any]] = []
-    centres: list[list[float]] = []
-    start = 0
-    for k, (name, own) in enumerate(zip(shown, rows, strict=True)):
-        points = flat[start : start + len(own)]
-        start += len(own)
-        marker = {
-            "color": colour(k), "symbol": SYMBOLS[k // 7 % len(SYMBOLS)], "size": 8, "opacity": 0.75,
-            "line": {"width": 0.5, "color": "@card"},
-        }  # fmt: skip
-        centre = np.median(points, axis=0).round(4).tolist()
-        centres.append(centre)
-        x, y = ([v for one in points[:, j].tolist() for v in (one, centre[j], None)] for j in (0, 1))
-        data.append(
-            {
-                "type": "scatter", "mode": "lines", "x": x, "y": y, "opacity": 0.35,
-                "line": {"color": colour(k), "width": 1}, "hoverinfo": "skip",
-            }
-        )  # fmt: skip
-        data.append(
-            {
-                "type": "scatter", "mode": "markers", "name": label(name, 40), "marker": marker,
-                "x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "hovertemplate": "one utterance",
-            }
-        )  # fmt: skip
-    data.append(
-        {
-            "type": "scatter", "mode": "text", "x": [x for x, _ in centres], "y": [y for _, y in centres],
-            "text": [label(name, 14) for name in shown], "hoverinfo": "skip", "textposition": "top center",
-            "textfont": {"color": "@ink", "size": 11},
-        }
-    )  # fmt: skip
-    bare: dict[str, Any] = {"showticklabels": False, "ticks": "", "showgrid": False}
-    titles = [f"component {k + 1} ({part:.0%} of the variance)" for k, part in enumerate(share)]
-    return {
-        "id": "plot-map",
-        "data": data,
-        "layout": layout(
-            520, xaxis=axis(titles[0], **bare),
-            yaxis=axis(titles[1], **bare),
-        ),
-    }, len(shown)  # fmt: skip

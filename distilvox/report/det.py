@@ -5,7 +5,7 @@ Martin et al., "The DET curve in assessment of detection task performance", Euro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,16 @@ from scipy.special import ndtri
 
 from distilvox.evaluation.metrics import DetCurve, curve_eer, det_curve
 from distilvox.report.figures import Figure, axis, label, layout
+from distilvox.report.groups import Group
 from distilvox.report.read import Run
 from distilvox.report.style import colour, dash
 
-MOST_POINTS = 500
+MOST_POINTS, MOST_ALL = 500, 6000
+"""Of one curve; of all curves together."""
+
+MOST_RUNS, MOST_CURVES = 8, 16
+"""More runs are drawn by the middle one of each method, more methods by the best of them."""
+
 TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95)
 """Percent."""
 
@@ -46,23 +52,46 @@ def least_cost(curve: DetCurve, p_target: float) -> tuple[float, float]:
     return float(curve.p_fa[k]), float(curve.p_miss[k])
 
 
-def det_figure(runs: Sequence[Run], colours: Mapping[str, int]) -> Figure | None:
+def drawn_runs(groups: Sequence[Group]) -> list[tuple[Group, Run]]:
+    """The runs that have a curve each: all, or of each method the one with the median EER."""
+    every = [(group, run) for group in groups for run in group.runs if run.scores is not None]
+    if len(every) <= MOST_RUNS:
+        return every
+    middle = [(group, group.middle) for group in groups]
+    some = [(group, run) for group, run in middle if run is not None and run.scores is not None]
+    best = {
+        run.name for run in sorted((run for _, run in some), key=lambda run: run.eer or 0.0)[:MOST_CURVES]
+    }
+    return [pair for pair in some if pair[1].name in best]
+
+
+def operating_points(runs: Sequence[tuple[Group, Run]]) -> list[tuple[str, float, float, float]]:
+    """(run, EER, p_fa and p_miss where the cost at prior 0.01 is least) of each."""
+    found = []
+    for _, run in runs:
+        if run.scores is not None:
+            curve = det_curve(run.scores.scores, run.scores.labels)
+            found.append((run.name, curve_eer(curve)[0], *least_cost(curve, 0.01)))
+    return found
+
+
+def det_figure(runs: Sequence[tuple[Group, Run]]) -> Figure | None:
     """DET curves; circles at the EER, diamonds at minDCF 0.01. A point without errors stands on the edge."""
-    curves = [
-        (run, det_curve(run.scores.scores, run.scores.labels)) for run in runs if run.scores is not None
-    ]
+    held = [(group, run, run.scores) for group, run in runs if run.scores is not None]
+    curves = [(group, run, det_curve(scores.scores, scores.labels)) for group, run, scores in held]
     if not curves:
         return None
-    eers = [curve_eer(curve)[0] for _, curve in curves]
-    costs = [least_cost(curve, 0.01) for _, curve in curves]
-    thinned = [thin(curve) for _, curve in curves]
+    eers = [curve_eer(curve)[0] for *_, curve in curves]
+    costs = [least_cost(curve, 0.01) for *_, curve in curves]
+    most_points = min(MOST_POINTS, MOST_ALL // len(curves))
+    thinned = [thin(curve, most_points) for *_, curve in curves]
     most_fa = min(max([USUAL_RATE, *(1.4 * eer for eer in eers)]), MOST_RATE)
     most_miss = min(max([most_fa, *(1.1 * p_miss for _, p_miss in costs)]), MOST_RATE)
     ends_fa = _ends([one.p_fa[one.p_miss <= most_miss] for one in thinned], most_fa)
     ends_miss = _ends([one.p_miss[one.p_fa <= most_fa] for one in thinned], most_miss)
     lines, points = [], []
-    for (run, _), one, eer, cost in zip(curves, thinned, eers, costs, strict=True):
-        tint = colours[run.method]
+    for (group, run, _), one, eer, cost in zip(curves, thinned, eers, costs, strict=True):
+        tint = group.tint
         stroke = {"color": colour(tint), "width": 2, "dash": dash(tint)}
         lines.append(
             _trace(run.name, one.p_fa, one.p_miss, ends_fa, ends_miss) | {"mode": "lines", "line": stroke}

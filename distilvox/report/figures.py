@@ -1,4 +1,4 @@
-"""Figures as plain values for plotly: what they share, the EER of every method, score histograms.
+"""Figures as plain values for plotly: what they share, and score histograms.
 
 A figure is {"id", "data", "layout"}; colours are names (see `style`). Text that plotly shows passes through
 `label`: plotly reads a little HTML.
@@ -7,12 +7,12 @@ A figure is {"id", "data", "layout"}; colours are names (see `style`). Text that
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from distilvox.report.read import Run, number, short, table
+from distilvox.report.read import Run, number, short
 from distilvox.report.style import colour
 
 Figure = dict[str, Any]
@@ -95,76 +95,6 @@ def teachers(runs: Sequence[Run]) -> dict[str, float]:
         if rate is not None and not elsewhere:
             found.setdefault(short(str(run.preflight.get("teacher", run.teacher))), rate)
     return found
-
-
-def eer_figure(
-    runs: Sequence[Run], colours: Mapping[str, int], study: Mapping[str, Any] | None
-) -> Figure | None:
-    """EER of every method: a study's mean ± spread over seeds, else each run's with its interval."""
-    methods = table(dict(study or {}), "methods")
-    rows: list[tuple[str, int, float, float, float, list[float], str]] = []
-    for name, found in methods.items():
-        mean, spread = number(found["eer"]["mean"]), number(found["eer"]["std"]) or 0.0
-        if mean is not None:
-            seeds = [rate for rate in map(number, found["eer"]["runs"]) if rate is not None]
-            rows.append((name, colours[name], mean, spread, spread, seeds, f"mean of {len(seeds)} seeds"))
-    for run in runs:
-        if run.eer is not None and run.method not in methods:
-            low, high = run.interval or (run.eer, run.eer)
-            rows.append(
-                (run.name, colours[run.method], run.eer, run.eer - low, high - run.eer, [], run.objective)
-            )
-    if not rows:
-        return None
-    data: list[dict[str, Any]] = []
-    for k, (name, tint, rate, below, above, seeds, what) in enumerate(rows):
-        bar = {"type": "data", "symmetric": False, "array": [100 * above], "arrayminus": [100 * below]}
-        data.append(
-            {
-                "type": "scatter", "mode": "markers+text", "name": label(name), "x": [100 * rate], "y": [k],
-                "error_x": bar | {"thickness": 2, "width": 7, "color": colour(tint)},
-                "marker": {"color": colour(tint), "size": 12}, "cliponaxis": False,
-                "textposition": "top center", "textfont": {"color": "@ink", "size": 12},
-                "text": [f"{rate:.2%}"],
-                "hovertext": [f"{100 * (rate - below):.2f} – {100 * (rate + above):.2f}%<br>{label(what)}"],
-                "hovertemplate": "EER %{x:.2f}%<br>%{hovertext}",
-            }
-        )  # fmt: skip
-        if seeds:
-            marker = {"color": colour(tint), "size": 6, "symbol": "circle-open"}
-            data.append(
-                {
-                    "type": "scatter", "mode": "markers", "name": label(name), "marker": marker,
-                    "opacity": 0.85, "x": [100 * seed for seed in seeds], "y": [k + 0.24] * len(seeds),
-                    "hovertemplate": "one seed: EER %{x:.2f}%",
-                }
-            )  # fmt: skip
-    lines = [
-        vertical(100 * rate, f"teacher {label(name, 24)}: {rate:.2%}", yshift=2 + 15 * k)
-        for k, (name, rate) in enumerate(teachers(runs).items())
-    ]
-    ticks: dict[str, Any] = {
-        "tickvals": list(range(len(rows))),
-        "ticktext": [label(row[0], 24) for row in rows],
-    }
-    span: dict[str, Any] = {
-        "range": [len(rows) - 0.4, -0.75],
-        "showgrid": False,
-        "showline": False,
-        "ticks": "",
-    }
-    return {
-        "id": "plot-eer",
-        "data": data,
-        "layout": layout(
-            96 + 54 * len(rows) + 15 * len(lines),
-            margin={"l": 12, "r": 18, "t": 12 + 20 * len(lines), "b": 12},
-            xaxis=axis("equal error rate", ticksuffix="%", rangemode="tozero"),
-            yaxis=axis(**ticks, **span) | {"tickfont": {"size": 13, "color": "@ink"}},
-            shapes=[shape for shape, _ in lines],
-            annotations=[words for _, words in lines],
-        ),
-    }
 
 
 def histogram_figure(run: Run) -> Figure | None:

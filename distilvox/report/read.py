@@ -20,6 +20,9 @@ from distilvox.models.runfolder import WEIGHTS, read_config
 from distilvox.train.runlog import read_log
 
 PREFLIGHT = "preflight.json"
+NORMED = "normed.json"
+"""A second judgement that studies make: AS-norm, and agreement with the teacher."""
+
 MOST_HEADER = 10**8
 
 
@@ -74,6 +77,7 @@ class Run:
     log: list[dict[str, Any]]
     evaluation: dict[str, Any]
     preflight: dict[str, Any]
+    normed: dict[str, Any]
     scores: Scores | None
     parameters: int | None
     bytes: int | None
@@ -91,6 +95,17 @@ class Run:
             return None
         low, high = number(ends[0]), number(ends[1])
         return None if low is None or high is None else (low, high)
+
+    @property
+    def more(self) -> dict[str, float]:
+        """What else is known beside the EER: minDCF, AS-norm, agreement with the teacher; by flat names."""
+        again = table(self.normed, "asnorm")
+        agreed = table(self.evaluation, "agreement") or table(self.normed, "agreement")
+        found = {f"min_dcf_{prior}": cost for prior, cost in table(self.evaluation, "min_dcf").items()}
+        found |= {"asnorm_eer": again.get("eer")}
+        found |= {f"asnorm_min_dcf_{prior}": cost for prior, cost in table(again, "min_dcf").items()}
+        found |= {f"agreement_{name}": value for name, value in agreed.items()}
+        return {name: known for name, value in found.items() if (known := number(value)) is not None}
 
     @property
     def trials(self) -> tuple[str, str, int, int]:
@@ -142,9 +157,10 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Reads run folders.
 
     Raises:
-        UserError: none given, one is given twice, one is no run folder, or a file in one is damaged.
+        UserError: one is given twice, one is no run folder, or a file in one is damaged.
     """
-    require(len(folders) > 0, "a report needs at least one run", remedy="give one or more run folders")
+    if not folders:
+        return []
     whole = [Path(folder).resolve() for folder in folders]
     twice = [str(folder) for folder, count in Counter(whole).items() if count > 1]
     require(not twice, "a run is given twice", got=", ".join(twice))
@@ -176,13 +192,15 @@ def _read_run(folder: Path, name: str) -> Run:
     else:
         missing.append("not evaluated: no error rates, DET curve or map of speakers")
     preflight = _object(folder / PREFLIGHT, "pre-flight") if (folder / PREFLIGHT).exists() else {}
+    normed = _object(folder / NORMED, "second judgement") if (folder / NORMED).exists() else {}
     parameters, size = _weights(folder / WEIGHTS)
     if parameters is None:
         missing.append(f"no {WEIGHTS}: its size is not known")
     method = name.removesuffix(f"-seed{seed}") or name
     return Run(
-        folder, name, method, config, log, evaluation, preflight, scores, parameters, size, tuple(missing)
-    )
+        folder, name, method, config, log, evaluation, preflight, normed, scores, parameters, size,
+        tuple(missing),
+    )  # fmt: skip
 
 
 def _object(path: Path, noun: str) -> dict[str, Any]:

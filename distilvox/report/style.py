@@ -10,8 +10,8 @@ from __future__ import annotations
 COLOURS = 7
 """c0 … c6; beyond, lines are dashed."""
 
-DASHES = ("solid", "dash", "dot", "dashdot")
-DASH_ARRAYS = ("none", "6 3", "2 3", "6 3 2 3")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+DASH_ARRAYS = ("none", "6 3", "2 3", "6 3 2 3", "11 3", "11 3 2 3")
 
 SYMBOLS = ("circle", "square", "diamond")
 
@@ -80,7 +80,7 @@ section {
 .plot { width: 100%; min-width: 0; }
 .notes { background: var(--warn-wash); border-left: 4px solid var(--warn); border-radius: 6px;
   padding: 12px 18px; margin: 22px 0 0; }
-.notes ul { margin: 0; padding-left: 18px; } .notes h3 { color: var(--warn); }
+.notes ul { margin: 0; padding-left: 18px; } .notes h2 { color: var(--warn); font-size: 14px; margin: 0 0 2px; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 12px; padding: 0;
   font-size: 14px; }
 .legend li { display: flex; align-items: center; gap: 7px; min-width: 0; } .legend svg { flex: none; }
@@ -93,11 +93,21 @@ td.text, th.text { text-align: left; }
 td.text:not(:first-child), th.text:not(:first-child) { padding-left: 6px; }
 th:last-child, td:last-child { padding-right: 0; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); }
-tbody tr:last-child td { border-bottom: 0; } tr.best td { font-weight: 650; }
+tbody th { color: var(--ink); font-weight: 400; font-size: 14px; text-align: left; white-space: nowrap;
+  vertical-align: baseline; }
+tr.best th { font-weight: 650; }
+details { margin: 10px 0 0; } summary { cursor: pointer; color: var(--accent); font-size: 14.5px; }
+details[open] summary { margin-bottom: 6px; }
+select { font: inherit; color: var(--ink); background: var(--wash); border: 1px solid var(--line);
+  border-radius: 7px; padding: 1px 6px; max-width: 100%; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+.skip { position: absolute; left: -9999px; } .skip:focus { left: 12px; top: 8px; }
+tbody tr:last-child > * { border-bottom: 0; } tr.best td { font-weight: 650; }
 code, pre { font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
   overflow-x: auto; margin: 0 0 16px; }
-.none { color: var(--soft); padding: 18px 0 6px; }
+.none { color: var(--soft); padding: 18px 0 6px; } .none.small { font-size: 13px; padding: 0; margin: 0 0 4px; }
+section h3 { margin-top: 10px; } .grid h3 { margin-top: 0; }
 footer { color: var(--soft); font-size: 13px; text-align: center; padding: 6px 24px 40px; }
 @media (max-width: 860px) { .pair { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 560px) {
@@ -130,15 +140,22 @@ SCRIPT = """
     var named = typeof value === "string" && value[0] === "@" && /color$/.test(key);
     return named ? style.getPropertyValue("--" + value.slice(1)).trim() : value;
   }
-  function draw() {
-    var style = getComputedStyle(document.documentElement);
-    figures.forEach(function (figure) {
-      var fresh = painted(figure, "", style);
-      if (touch) fresh.layout.dragmode = false;
-      Plotly.react(fresh.id, fresh.data, fresh.layout, config);
-    });
+  function show(figure) {
+    var fresh = painted(figure.choices ? figure.choices[figure.chosen || 0] : figure, "",
+      getComputedStyle(document.documentElement));
+    if (touch) fresh.layout.dragmode = false;
+    Plotly.react(figure.id, fresh.data, fresh.layout, config);
   }
+  function draw() { figures.forEach(show); }
   draw();
+  document.querySelectorAll("select[data-figure]").forEach(function (select) {
+    select.value = "0";
+    select.addEventListener("change", function () {
+      var figure = figures.find(function (one) { return one.id === select.dataset.figure; });
+      figure.chosen = Number(select.value);
+      show(figure);
+    });
+  });
   dark.addEventListener("change", draw);
   document.documentElement.dataset.drawn = String(figures.length);
 })();

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from distilvox.report.figures import teachers
+from distilvox.report.groups import Group
 from distilvox.report.read import Run
 from distilvox.report.table import interval, percent
 
@@ -85,7 +87,48 @@ def tiles(runs: Sequence[Run], best: Run | None) -> str:
     if best.parameters is not None:
         shown.append((f"{best.parameters / 1e6:.2f} M", f"parameters of {best.config['model']['name']}", ""))
     shown.append((f"{best.trials[2]:,}", f"trials in {best.trials[0]}", ""))
+    return _tiles(shown)
+
+
+def _tiles(shown: Sequence[tuple[str, str, str]]) -> str:
     made = "".join(
         f"<div class='tile{kind}'><b>{escape(x)}</b><span>{escape(y)}</span></div>" for x, y, kind in shown
     )
     return f"<div class='tiles'>{made}</div>"
+
+
+def study_summary(study: Mapping[str, Any], groups: Sequence[Group]) -> str:
+    """What a study found, where its runs are not at hand."""
+    best = min((group for group in groups if group.rates), key=lambda group: group.mean or 0.0, default=None)
+    trials = study.get("trials")
+    words = (
+        f"{study.get('title', 'A study')}: {len(groups)} methods, {len(study.get('seeds', []))} seeds each, judged "
+        f"on {study.get('trial_list', 'unnamed trials')}"
+        + (f" ({trials:,} trials)" if isinstance(trials, int) else "")
+        + f", scored by {study.get('scores', 'an unknown score')}."
+    )
+    if best is None:
+        return words
+    return (
+        words
+        + f" The lowest mean EER is that of {best.name}: {percent(best.mean)}. It is the best of {len(groups)} on "
+        "the same trials, which flatters it a little."
+    )
+
+
+def study_tiles(study: Mapping[str, Any], groups: Sequence[Group]) -> str:
+    """The figures to remember of a study without runs."""
+    judged = sorted((group for group in groups if group.rates), key=lambda group: group.mean or 0.0)
+    if not judged:
+        return ""
+    best = judged[0]
+    shown = [(percent(best.mean), f"lowest mean EER: {best.name}", " first")]
+    if best.spread:
+        shown.append((f"± {100 * (best.high - (best.mean or 0.0)):.2f}", "its spread over seeds, points", ""))
+    baseline = study["baselines"].get(best.name)
+    base = next((group for group in judged if group.name == baseline and group is not best), None)
+    if base is not None and base.mean and best.mean is not None:
+        shown.append((f"{best.mean / base.mean - 1:+.1%}", f"against {base.name} ({percent(base.mean)})", ""))
+    if isinstance(study.get("trials"), int):
+        shown.append((f"{study['trials']:,}", f"trials in {study.get('trial_list', 'the list')}", ""))
+    return _tiles(shown)
