@@ -72,7 +72,8 @@ def test_without_kd_the_total_is_the_cross_entropy_of_the_margin_logits() -> Non
 @pytest.mark.parametrize("centres", ["own", "teacher"])
 def test_the_total_is_the_sum_of_its_logged_parts(kd: str, centres: str) -> None:
     batch = Batch()
-    weights = {"kd_weight": 0.7, "gamma": 2.0, "alpha": 0.3, "embedding_weight": 5.0, "utterance_weight": 0.6}
+    weights: dict[str, Any] = {"kd_weight": 0.7, "gamma": 2.0, "alpha": 0.3}
+    weights |= {"embedding_weight": 5.0, "utterance_weight": 0.6}
     total, parts = batch.run(batch.objective(objective=kd, kd_centres=centres, **weights), epoch=0.25)
     named = [name for kind in kd.split("+") for name in KINDS[kind]]
     assert set(parts) == {"ce", *named, "kd_weight", "accuracy"}
