@@ -268,10 +268,9 @@ def test_a_study_alone(tmp_path: Path) -> None:
     page = Page(write_report([], tmp_path / "r.html", title="t", study=study))
     assert "rests on a study's result alone" in page.text
     assert EVIL in page.text
-    assert "resnet-s" in page.text
     assert "0.720" in page.text
-    assert {"eer", "agreement", "models"} <= set(page.ids)
-    assert not {"det", "learning"} & set(page.ids)
+    assert {"eer", "agreement", "sources"} <= set(page.ids)
+    assert not {"det", "learning", "models"} & set(page.ids)
     whole = study | {"asnorm": again | {"paired": STUDY["paired"]}}
     found = groups([], whole)
     assert found[1].extra["asnorm_eer"] == pytest.approx(0.085)

@@ -13,7 +13,7 @@ SPEAKERS = (
     "single seed: the 95 % interval over speakers), rings the single seeds."
 )
 DET = "Lower left is better. ● equal error rate, ◆ least cost where 1 trial in 100 is a target (minDCF 0.01)."
-DET_SOME = " Of each method the seed with the median EER is drawn."
+DET_SOME = " Of each method the seed with the median EER is drawn, of more than 16 methods the best 16."
 SCORES = (
     "The less the two hills overlap, the better. Each is drawn as shares of its own trials; the dashed line is the "
     "threshold at which both errors are equally frequent."
@@ -23,7 +23,7 @@ LEARNING = (
     "Losses of distillation are shown before their weights."
 )
 MAP = (
-    "The {} speakers with most utterances, none of them trained on: each dot is an utterance, a line leads to its "
+    "The {} speakers with most utterances in the trials: each dot is an utterance, a line leads to its "
     "speaker's middle. A t-SNE of length-normalised embeddings: it keeps neighbours together, while distances "
     "between clusters and their sizes mean little. The table says how near the embeddings really are."
 )

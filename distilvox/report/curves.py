@@ -12,7 +12,7 @@ from distilvox.report.groups import Group
 from distilvox.report.read import Run, number, table
 from distilvox.report.style import colour, dash
 
-MOST_POINTS, MOST_ALL = 200, 3000
+MOST_POINTS, MOST_ALL = 200, 2000
 """Of one line; of all lines of one figure together."""
 
 SMOOTH = 40

@@ -100,7 +100,8 @@ def body(
     if agreed:
         made.add("agreement", "Agreement with the teacher", captions.AGREEMENT, agreed)
     each = folded("Every run", runs_table(runs, best)) if len(runs) > 1 else ""
-    made.add("models", "Models", captions.MODELS, models_table(groups, speed, macs, best), each)
+    if runs or speed or study is None or "asnorm" in study:
+        made.add("models", "Models", captions.MODELS, models_table(groups, speed, macs, best), each)
     made.add("sources", "Where these numbers come from", "", sources(runs, command))
     return made
 
