@@ -138,7 +138,10 @@ def test_a_wrong_option_names_the_right_one() -> None:
 
 
 def test_a_wrong_choice_lists_all_and_names_the_nearest(tmp_path: Path) -> None:
-    words = ["--corpus", tmp_path, "--teacher", "ge2e:", "--out", tmp_path / "run", "--objective", "nksd"]
-    message = said(refused(2, "distil", *words))
-    assert "--objective: 'nksd' is none of none, cosine, mse, kld, nskd; did you mean 'nskd'?" in message
+    words = ["--corpus", tmp_path, "--teacher", "ge2e:", "--out", tmp_path / "run"]
+    message = said(refused(2, "distil", *words, "--kd-centres", "techer"))
+    assert "--kd-centres: 'techer' is none of own, teacher; did you mean 'teacher'?" in message
+    message = said(refused(2, "distil", *words, "--objective", "nskd+cosin"))
+    assert "unknown objective got: 'cosin' allowed: cosine, kld, mse" in message
+    assert "did you mean 'cosine'?" in message
     assert tree(tmp_path) == {}

@@ -147,6 +147,11 @@ class ObjectiveConfig:
         """The named parts that KD adds up."""
         return tuple(part for kind in self.kinds for part in KINDS[kind])
 
+    @property
+    def over_utterances(self) -> bool:
+        """Whether a part has the training utterances as its classes."""
+        return "ukld" in self.kinds or "unskd" in self.kinds
+
     def courses(self) -> dict[str, Course]:
         """field → how it moves.
 

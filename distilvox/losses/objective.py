@@ -67,7 +67,6 @@ class Objective(nn.Module):
         super().__init__()
         self.config, self.head = config, head
         self.ranks: Ranks = ALONE  # or those that share out the centres: `distilvox.train.sharing`
-        self.by_utterance = any(name in UTTERANCE_PARTS for name in config.parts)
         self.teacher_utterances = teacher_utterances  # no buffer: data parallelism would send it around
         self.by_label = any(name in LABEL_PARTS or name in TRIAGE_PARTS for name in config.parts)
         by_embedding = any(name in EMBEDDING_PARTS for name in config.parts)
@@ -90,13 +89,13 @@ class Objective(nn.Module):
         self.teacher_dim = dim if teacher_centres is None else teacher_centres.shape[1]
         self.teacher_sizes = tuple(teacher_sizes)
         check_sizes(self.teacher_sizes, self.teacher_dim)
-        to_centres = self.by_utterance or (self.by_label and config.kd_centres == "teacher")
+        to_centres = config.over_utterances or (self.by_label and config.kd_centres == "teacher")
         needed = to_centres or (by_embedding and self.teacher_dim != dim)
         self.projection = nn.Linear(dim, self.teacher_dim, bias=False) if needed else None
         if self.projection is not None and config.kd_projection == "pca":
             if teacher_centres is None or dim > self.teacher_dim:
                 raise UserError(
-                    "kd_projection=pca needs the teacher's class centres, and a student whose embeddings are not longer",
+                    "kd_projection=pca needs the teacher's class centres, and student embeddings that are not longer",
                     got=f"D = {dim}, "
                     + ("no centres" if teacher_centres is None else f"D_t = {self.teacher_dim}"),
                     remedy="use kd_projection=learned",
@@ -146,7 +145,7 @@ class Objective(nn.Module):
                     for name, part in EMBEDDING_PARTS.items()
                     if name in now.parts
                 }
-            if self.by_utterance:
+            if now.over_utterances:
                 found |= self._over_utterances(now, projected, teacher, utterances)
             kd_parts = {name: found[name].mean() for name in now.parts}
             total = ce = found["ce"].mean()

@@ -165,7 +165,7 @@ def _fit(
     objective = Objective(
         plan[0].objective, head,
         teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
-        teacher_utterances=taught[0].utterances.to(device) if taught else None,
+        teacher_utterances=taught[0].utterances.to(device) if config.objective.over_utterances else None,
     )  # fmt: skip
     share = HeadShare(objective, world, train.shard_head)
     module = Distiller(student, objective).to(device).train()
@@ -209,7 +209,8 @@ def _fit(
             targets = taught[number] if taught else None
             if targets is not None and objective.teacher_centres is not None:
                 objective.teacher_centres.copy_(targets.head.weight[share.held])
-                objective.teacher_utterances = targets.utterances.to(device)
+                if config.objective.over_utterances:
+                    objective.teacher_utterances = targets.utterances.to(device)
             # A new optimiser for each stage: the moments of the last one are those of other gradients.
             optimiser = make_optimiser(module, train)
             if state is not None and done > stage.first_step:
@@ -226,7 +227,11 @@ def _fit(
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 target = targets.embed(views, view_of_epoch(config.targets, epoch)) if targets else None
-                which = torch.tensor(views.utterances, device=device) if objective.by_utterance else None
+                which = (
+                    torch.tensor(views.utterances, device=device)
+                    if config.objective.over_utterances
+                    else None
+                )
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                     total, parts = model(views.waves, views.labels, target, position, which)
                 optimiser.zero_grad(set_to_none=True)

@@ -134,14 +134,15 @@ def profile(
     student, _ = make_student(config)
     members = members_of(teacher) if teacher else ()
     averaged = len(members) > 1 and targets.ensemble == "probabilities"
+    utterances = None
+    if teacher and objective_config.over_utterances:
+        utterances = torch.randn(len(corpus), teacher.embedding_dim, device=device)
     objective = Objective(
         objective_config,
         SpeakerHead(names, student.embedding_dim),
         teacher_centres=torch.randn(len(names), teacher.embedding_dim) if teacher else None,
         teacher_sizes=[one.embedding_dim for one in members] if averaged else (),
-        teacher_utterances=torch.randn(len(corpus), teacher.embedding_dim, device=device)
-        if teacher
-        else None,
+        teacher_utterances=utterances,
     )
     module = Distiller(student, objective).to(device).train()
     optimiser = make_optimiser(module, replace(train, learning_rate=1e-30))  # as much work, nothing learnt
@@ -178,7 +179,11 @@ def profile(
             leaf = embeddings.detach().requires_grad_()
             optimiser.zero_grad(set_to_none=True)
             with clock.part("loss"):
-                which = torch.tensor(views.utterances, device=device) if objective.by_utterance else None
+                which = (
+                    torch.tensor(views.utterances, device=device)
+                    if objective_config.over_utterances
+                    else None
+                )
                 total, _ = objective(leaf, views.labels, target, which, epoch=position)
                 total.backward()
         with clock.part("student backward"):
@@ -204,7 +209,11 @@ def profile(
         for _, epoch, views in islice(stream, count):
             target = embed(views, view_of_epoch(config.targets, epoch)).to(device) if embed else None
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                which = torch.tensor(views.utterances, device=device) if objective.by_utterance else None
+                which = (
+                    torch.tensor(views.utterances, device=device)
+                    if objective_config.over_utterances
+                    else None
+                )
                 total, _ = model(views.waves, views.labels, target, position, which)
             optimiser.zero_grad(set_to_none=True)
             total.backward()
