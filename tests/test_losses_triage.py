@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +12,21 @@ from torch import Tensor
 
 from distilvox.errors import UserError
 from distilvox.losses.kd import label_kd, non_target_kd, target_kd
-from distilvox.losses.triage import confusion_kd, confusion_set, mass_kd, triage_kd
+from distilvox.losses.triage import confusion_set, triage_kd
 from tests.reference.triage import slow_confusion_set, slow_triage_kd
 from tests.test_losses_kd import a_batch, gradient
 
 float64 = torch.float64
+
+
+def mass_kd(*logits: Tensor, **settings: Any) -> Tensor:
+    return triage_kd(*logits, **settings)[0]
+
+
+def confusion_kd(*logits: Tensor, **settings: Any) -> Tensor:
+    return triage_kd(*logits, **settings)[1]
+
+
 LOSSES = {"mass": mass_kd, "confusion": confusion_kd}
 each_loss = pytest.mark.parametrize("name", LOSSES)
 each_cutoff = pytest.mark.parametrize("cutoff", [0.05, 0.5, 0.9, 0.999, 1])

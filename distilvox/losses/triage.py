@@ -4,18 +4,18 @@ The teacher's probabilities p split the speakers into three groups: the target y
 set of non-targets that holds the part τ_c (the cutoff) of the teacher's probability of all non-targets; and the
 background. Student and teacher are compared by the same groups, with two KL(teacher || student):
 
-    mass_kd        between the three masses (target, confusion set, background)
-    confusion_kd   inside the confusion set, renormalised
+    masses      between the three masses (target, confusion set, background)
+    confusion   inside the confusion set, renormalised; 0 where it is one speaker
 
 What the two leave out is the conditional inside the background, so that
 
-    label_kd = mass_kd + p_confusion · confusion_kd + p_background · KL(p, q inside the background)
+    label_kd = masses + p_confusion · confusion + p_background · KL(p, q inside the background)
 
-At τ_c = 1 the background is empty, and mass_kd = target_kd, confusion_kd = non_target_kd: the decoupled KD of
+At τ_c = 1 the background is empty, and masses = target_kd, confusion = non_target_kd: the decoupled KD of
 `distilvox.losses.kd`, whose conventions hold here too (factor τ², log space, no gradient to the teacher).
 
 Source: Kim et al., *Triage Knowledge Distillation for Speaker Verification*, arXiv 2601.14699. Its setting, as far
-as summaries of it say: mass_kd + 8 · confusion_kd at temperature 4, τ_c falling from 1 to 0.05 over epochs 10 to 60
+as summaries of it say: masses + 8 · confusion at temperature 4, τ_c falling from 1 to 0.05 over epochs 10 to 60
 of 150, most of it early (`1:0.05@10-60~0.001` in `distilvox.losses.schedule`); a cutoff that is small from the
 beginning diverged. Ours, because those do not say: the cutoff is a part of the non-targets' own probability (of an
 absolute one, a sure teacher would never reach it), and the groups are those of the softened probabilities that the
@@ -44,7 +44,7 @@ def triage_kd(
     cutoff: Number,
     temperature: Number = 1.0,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """(mass_kd, confusion_kd), from one search for the confusion set.
+    """The two losses (masses, confusion), from one search for the confusion set.
 
     Args:
         student_logits: scaled cosines, any finite range. −inf is a speaker of probability 0.
@@ -58,30 +58,6 @@ def triage_kd(
     mass = divergence(_log_masses(t, labels, confused), _log_masses(z, labels, confused))
     inside = divergence(_log_inside(t, confused), _log_inside(z, confused))
     return temperature**2 * mass, temperature**2 * inside
-
-
-def mass_kd(
-    student_logits: Float[Tensor, "B C"],
-    teacher_logits: Float[Tensor, "B C"],
-    labels: Int[Tensor, " B"],
-    *,
-    cutoff: Number,
-    temperature: Number = 1.0,
-) -> Float[Tensor, " B"]:
-    """How differently they share their belief among target, confusion set and background. See `triage_kd`."""
-    return triage_kd(student_logits, teacher_logits, labels, cutoff=cutoff, temperature=temperature)[0]
-
-
-def confusion_kd(
-    student_logits: Float[Tensor, "B C"],
-    teacher_logits: Float[Tensor, "B C"],
-    labels: Int[Tensor, " B"],
-    *,
-    cutoff: Number,
-    temperature: Number = 1.0,
-) -> Float[Tensor, " B"]:
-    """How differently they compare the confusion set's speakers; 0 where it is one speaker. See `triage_kd`."""
-    return triage_kd(student_logits, teacher_logits, labels, cutoff=cutoff, temperature=temperature)[1]
 
 
 def confusion_set(

@@ -161,11 +161,12 @@ def _fit(
             write_json(out / "preflight.json", looked.to_json())
         for warning in refuse(looked, force):
             say(f"teacher: {warning}")
+    by_utterance = config.objective.over_utterances
     torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
     objective = Objective(
         plan[0].objective, head,
         teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
-        teacher_utterances=taught[0].utterances.to(device) if config.objective.over_utterances else None,
+        teacher_utterances=taught[0].utterances.to(device) if by_utterance else None,
     )  # fmt: skip
     share = HeadShare(objective, world, train.shard_head)
     module = Distiller(student, objective).to(device).train()
@@ -209,7 +210,7 @@ def _fit(
             targets = taught[number] if taught else None
             if targets is not None and objective.teacher_centres is not None:
                 objective.teacher_centres.copy_(targets.head.weight[share.held])
-                if config.objective.over_utterances:
+                if by_utterance:
                     objective.teacher_utterances = targets.utterances.to(device)
             # A new optimiser for each stage: the moments of the last one are those of other gradients.
             optimiser = make_optimiser(module, train)
@@ -227,11 +228,7 @@ def _fit(
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 target = targets.embed(views, view_of_epoch(config.targets, epoch)) if targets else None
-                which = (
-                    torch.tensor(views.utterances, device=device)
-                    if config.objective.over_utterances
-                    else None
-                )
+                which = torch.tensor(views.utterances, device=device) if by_utterance else None
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                     total, parts = model(views.waves, views.labels, target, position, which)
                 optimiser.zero_grad(set_to_none=True)
