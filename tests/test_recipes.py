@@ -53,6 +53,6 @@ def test_the_speaker_count_goes_over_the_whole_range() -> None:
         for path in COUNTING
         for recipe in [read_recipe(path)]
     }
-    assert counts["speakers-fixed-per-speaker"] == [50, 100, 200, 400, 800, 1600]
-    assert counts["speakers-fixed-total"] == [50, 100, 165, 250, 500, 1000]
+    assert counts["speakers-fixed-per-speaker"] == [50, 200, 800, 1600]
+    assert counts["speakers-fixed-total"] == [50, 165, 500, 1000]
     assert counts["speakers-fixed-total-synthetic"][-1] == 1600
