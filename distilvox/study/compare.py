@@ -166,6 +166,9 @@ COLUMNS = (
     "agreement",
 )
 
+FIT = (0, 1, 2, 6, 7, 8, 13, 14)
+"""Columns that a terminal has room for; study.md and study.json have all."""
+
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """The table of a comparison, one row a method, percentages as people read them."""
@@ -205,10 +208,10 @@ def heading(result: dict[str, Any]) -> str:
 def render(result: dict[str, Any]) -> Table:
     """For a terminal."""
     table = Table(title=escape(heading(result)), title_justify="left")
-    for k, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if k == 0 else "right")
+    for k in FIT:
+        table.add_column(COLUMNS[k], justify="left" if k == 0 else "right", no_wrap=True)
     for row in rows(result):
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(row[k]) for k in FIT))
     return table
 
 
