@@ -1,6 +1,7 @@
 """Speech on disk: files → one store that any rank reads; trial lists.
 
 - `store`      the corpus: int16 PCM in one memory-mapped file, a table, a manifest
+- `paging`     that file in memory, asked for crop by crop
 - `subset`     some of its speakers and utterances, as a corpus of their own
 - `table`      the row of an utterance; Parquet
 - `tables`     a TSV or CSV list of utterances, as people keep them

@@ -21,6 +21,7 @@ import numpy as np
 
 from distilvox import files
 from distilvox.audio import SAMPLE_RATE, without_extension
+from distilvox.corpus.paging import MappedAudio
 from distilvox.corpus.table import RESERVED, Row, content_id, read_table, write_table
 from distilvox.errors import UserError, require
 
@@ -45,7 +46,7 @@ class Corpus:
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], table: dict[str, list], audio: np.ndarray, *,
+        self, path: Path, manifest: dict[str, Any], table: dict[str, list], audio: MappedAudio, *,
         part_of: tuple[Corpus, np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         self.path = path
@@ -105,9 +106,7 @@ class Corpus:
             allowed=f"{promised:,} bytes and {manifest['utterances']:,} rows",
             remedy="copy it again, or pack it again",
         )
-        empty = np.zeros(0, dtype=np.int16)
-        mapped = np.memmap(audio, dtype="<i2", mode="r").view(np.ndarray) if there else empty
-        return cls(path, manifest, table, mapped)
+        return cls(path, manifest, table, MappedAudio(audio))
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -124,7 +123,7 @@ class Corpus:
         if not 0 <= start <= start + length <= self.samples[index]:
             raise IndexError(f"samples {start} to {start + length} of {self.samples[index]} in {index}")
         begin = int(self.offsets[index]) + start
-        return self.audio[begin : begin + length]
+        return self.audio.read(begin, begin + length)
 
     @property
     def seconds(self) -> float:
@@ -160,7 +159,8 @@ class Corpus:
 
     def verify(self) -> None:
         """Reads everything and compares its sha256 with the manifest's; a `UserError` if they differ."""
-        digest = _digest([self.audio[i : i + (1 << 24)] for i in range(0, len(self.audio), 1 << 24)])
+        audio = self.audio.samples
+        digest = _digest([audio[i : i + (1 << 24)] for i in range(0, len(audio), 1 << 24)])
         got = content_id(digest, self.rows())
         require(
             got == self.id,
