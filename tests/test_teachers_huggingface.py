@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -27,8 +26,9 @@ from transformers import (
 from transformers.utils import logging
 
 from distilvox.errors import UserError
-from distilvox.teachers import huggingface, load
+from distilvox.teachers import load
 from distilvox.teachers.base import Teacher
+from tests.hub_making import put_folder, use_cache
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -238,34 +238,23 @@ def test_damaged_folders_are_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("rest", ["/nowhere/at/all", "./runs/none", "a b", "https://huggingface.co/a/b"])
 def test_what_is_neither_folder_nor_repository_is_refused_without_the_network(rest: str) -> None:
-    with pytest.raises(UserError, match=r"(?s)no such folder for hf:.*downloaded repository"):
+    with pytest.raises(UserError, match=r"(?s)no such folder for hf:.*hf:OWNER/NAME"):
         load(f"hf:{rest}")
-
-
-def test_no_network_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError) as caught:
-        load("hf:nobody/no-such-model")
-    lines = str(caught.value).splitlines()
-    assert (
-        lines[0]
-        == "nobody/no-such-model is not in the local cache, and the Hugging Face hub cannot be reached"
-    )
-    assert "hf:FOLDER" in lines[1]
     with pytest.raises(UserError, match="needs a repository or a folder"):
         load("hf:")
 
 
-def test_a_repository_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(source: str, **options: Any) -> None:
-        assert options == {"local_files_only": False, "trust_remote_code": False}
-        raise OSError(f"{source} is not a local folder and is not a valid model identifier listed on the hub")
-
-    monkeypatch.setattr(huggingface.AutoConfig, "from_pretrained", refuse)
-    with pytest.raises(
-        UserError, match=r"(?s)cannot load config\.json of a/b from the Hugging Face hub.*not a valid"
-    ):
-        load("hf:a/b")
+def test_a_repository_is_read_from_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = use_cache(monkeypatch, tmp_path / "hub")
+    commit = put_folder(cache, "owner/name", folder)
+    assert load("hf:owner/name").id == load(f"hf:{folder}").id
+    assert (
+        load(f"hf:owner/name?revision={commit}&offline=1").uri == f"hf:owner/name?revision={commit}&offline=1"
+    )
+    with pytest.raises(UserError, match=r"nobody/no-such-model is no folder here and not in the local cache"):
+        load("hf:nobody/no-such-model")
 
 
 def shortest(teacher: Teacher) -> int:

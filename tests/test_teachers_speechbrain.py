@@ -16,6 +16,7 @@ from distilvox.errors import UserError
 from distilvox.teachers import load
 from distilvox.teachers.speechbrain import LogMel, mel_filters, read_labels
 from distilvox.teachers.speechbrain_net import Sizes, SpeechBrainECAPA, sizes
+from tests.hub_making import put_folder, use_cache
 from tests.reference import speechbrain as reference
 
 MELS, CHANNELS, SCALE, GATE, POOLED, INNER, DIM = 20, 12, 4, 3, 10, 5, 7
@@ -309,6 +310,18 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="allowed: speechbrain:FOLDER"):
         load("speechbrain:")
     with pytest.raises(
-        UserError, match=r"(?s)no such folder for speechbrain:.*absent.*spkrec-ecapa-voxceleb"
+        UserError, match=r"(?s)no such folder for speechbrain:.*absent.*speechbrain:OWNER/NAME"
     ):
         load(f"speechbrain:{tmp_path / 'absent'}")
+
+
+def test_a_repository_of_that_layout_is_read_from_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_folder(use_cache(monkeypatch, tmp_path / "hub"), "speechbrain/spkrec", folder)
+    teacher, same = load("speechbrain:speechbrain/spkrec"), load(f"speechbrain:{folder}")
+    head, own = teacher.head(), same.head()
+    assert teacher.id == same.id
+    assert head is not None
+    assert own is not None
+    assert head.names == own.names == SPEAKERS

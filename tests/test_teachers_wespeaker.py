@@ -10,6 +10,7 @@ import torch
 from distilvox.errors import UserError
 from distilvox.models.wespeaker import import_wespeaker
 from distilvox.teachers import load
+from tests.hub_making import put_folder, use_cache
 from tests.reference.fill import features
 from tests.wespeaker_making import filled, small_state, write_folder
 
@@ -24,6 +25,18 @@ def test_a_folder_teaches_as_the_run_that_it_becomes(tmp_path: Path) -> None:
     assert (teacher.embedding_dim, teacher.sample_rate) == (6, 16_000)
     assert not teacher.train().training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_a_repository_of_that_layout_is_read_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "w", small_state(), rows=torch.randn(2, 6), names=["a", "b"])
+    commit = put_folder(use_cache(monkeypatch, tmp_path / "hub"), "owner/name", folder)
+    teacher = load(f"wespeaker:owner/name?revision={commit}")
+    assert teacher.id == load(f"wespeaker:{folder}").id
+    head = teacher.head()
+    assert head is not None
+    assert head.names == ("a", "b")
 
 
 def test_its_rows_have_names_or_serve_unnamed(tmp_path: Path) -> None:
@@ -60,7 +73,7 @@ def test_the_published_layout_gives_the_golden_embedding(
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs its folder"):
         load("wespeaker:")
-    with pytest.raises(UserError, match="no WeSpeaker model here"):
+    with pytest.raises(UserError, match=r"(?s)no such folder for wespeaker:.*wespeaker:OWNER/NAME"):
         load("wespeaker:/nowhere")
     state = small_state()
     del state["seg_2.bias"]

@@ -53,6 +53,7 @@ EXTRA_OF = {
     "tensorboard": "train",
     "yaml": "train",
     "transformers": "teachers",
+    "huggingface_hub": "teachers",
     "espeakng_loader": "synth",
 }
 """Module → the extra of distilvox that installs it."""

@@ -18,6 +18,7 @@ huggingface `hf:REPO_OR_FOLDER` any x-vector model of transformers
 precision  what large teachers compute in
 ensemble   `A,B` several teachers as one
 uri        `scheme:rest?key=value` taken apart, and its options checked
+hub        `OWNER/NAME` instead of a folder: the Hugging Face hub and its cache, never code
 table      URI → teacher
 heads      class centres over the training speakers: own rows by name, else fitted, else means
 live       the teacher run on the spot on views or whole utterances

@@ -10,7 +10,6 @@ layer further on. So this teacher has no head of its own; class centres are made
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,14 +30,18 @@ from transformers.utils import logging
 
 from distilvox.errors import UserError, require
 from distilvox.teachers.base import Teacher, weights_id
+from distilvox.teachers.hub import folder_of
 from distilvox.teachers.precision import large_model
 
 NO_EFFECT = ("objective.", "classifier.", "masked_spec_embed")
 """Parts of names of tensors that no embedding depends on."""
 NOT_RECIPE = ("_name_or_path", "transformers_version", "architectures", "dtype", "id2label", "label2id")
 """Fields of a configuration that no embedding depends on."""
-REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
-REMEDY = "give the folder of a downloaded repository (hf:FOLDER), or connect to the network"
+FILES = (
+    ("config.json",),
+    ("preprocessor_config.json",),
+    ("model.safetensors", "model*.safetensors*", "pytorch_model*.bin*"),
+)
 
 
 class XVector(Teacher):
@@ -120,28 +123,21 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def fetch(kind: Any, source: str, part: str, **options: Any) -> Any:
-    """`kind.from_pretrained`: one part of a folder or of a repository on the hub; none of its code is run.
+def read(kind: Any, folder: Path, part: str, **options: Any) -> Any:
+    """`kind.from_pretrained`: one part of what lies in a folder; none of its code is run.
 
     Errors:
-        UserError: no network, no such repository, a file that is missing, damaged or wants to run code.
+        UserError: a file that is missing, damaged or wants to run code.
     """
-    local = Path(source).is_dir()
     try:
         with quiet():
-            return kind.from_pretrained(source, local_files_only=local, trust_remote_code=False, **options)
-    except Exception as error:  # damaged files and networks make these libraries raise anything at all
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+    except Exception as error:  # damaged files make these libraries raise anything at all
         reason = " ".join(str(error).split())[:240] or type(error).__name__
-        if local:
-            raise UserError(f"cannot load {part} of the model in {source}", got=reason) from None
-        if re.search("connect|offline|disk cache|timed out|name resolution", reason, re.IGNORECASE):
-            what = f"{source} is not in the local cache, and the Hugging Face hub cannot be reached"
-            raise UserError(what, remedy=REMEDY) from None
-        what = f"cannot load {part} of {source} from the Hugging Face hub"
-        raise UserError(what, got=reason, remedy=REMEDY) from None
+        raise UserError(f"cannot load {part} of the model in {folder}", got=reason) from None
 
 
-def load(rest: str) -> Teacher:
+def load(rest: str, *, revision: str = "", offline: str = "") -> Teacher:
     """Loads `hf:FOLDER` (never asks the network) or `hf:OWNER/NAME` (the hub, or its local cache).
 
     Errors:
@@ -149,9 +145,9 @@ def load(rest: str) -> Teacher:
         another shape or is not finite.
     """
     require(rest != "", "an hf teacher needs a repository or a folder", got="hf:", allowed="hf:OWNER/NAME")
-    is_name = REPO.fullmatch(rest) is not None and not Path(rest).exists()
-    require(Path(rest).is_dir() or is_name, "no such folder for hf:", got=rest, remedy=REMEDY)
-    config = fetch(AutoConfig, rest, "config.json")
+    folder = folder_of(rest, scheme="hf", files=FILES, revision=revision, offline=offline)
+    require(folder.is_dir(), "no such folder for hf:", got=rest, allowed="hf:FOLDER or hf:OWNER/NAME")
+    config = read(AutoConfig, folder, "config.json")
     kinds = sorted(kind.model_type for kind in MODEL_FOR_AUDIO_XVECTOR_MAPPING)
     require(
         config.model_type in kinds,
@@ -159,14 +155,14 @@ def load(rest: str) -> Teacher:
         got=config.model_type,
         allowed=", ".join(kinds),
     )
-    extractor = fetch(AutoFeatureExtractor, rest, "preprocessor_config.json")
+    extractor = read(AutoFeatureExtractor, folder, "preprocessor_config.json")
     require(
         isinstance(extractor, SequenceFeatureExtractor),
         f"the feature extractor of {rest} is none for speech",
         got=type(extractor).__name__,
     )
     options = {"output_loading_info": True, "ignore_mismatched_sizes": True, "weights_only": True}
-    model, info = fetch(AutoModelForAudioXVector, rest, "the weights", dtype=torch.float32, **options)
+    model, info = read(AutoModelForAudioXVector, folder, "the weights", dtype=torch.float32, **options)
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
     own = model.state_dict()
     entries = info["mismatched_keys"]  # names alone in transformers 4, with shapes in 5

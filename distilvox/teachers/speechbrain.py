@@ -21,12 +21,14 @@ from distilvox.errors import UserError, require
 from distilvox.models.foreign import read_torch
 from distilvox.models.runfolder import match_tensors
 from distilvox.teachers.base import Teacher, TeacherHead, weights_id
+from distilvox.teachers.hub import folder_of
 from distilvox.teachers.speechbrain_net import MIN_FRAMES, SpeechBrainECAPA, sizes
 
 SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 160
 POWER_FLOOR, DECIBELS = 1e-10, 80.0
 MODEL, CLASSIFIER = "embedding_model.ckpt", "classifier.ckpt"
 LABELS = ("label_encoder.txt", "label_encoder.ckpt")  # published; as SpeechBrain names its own download
+FILES = ((MODEL,), (CLASSIFIER,), LABELS)
 COUNTER = "num_batches_tracked"  # of batch norms in training: of no use here, and not always there
 REMEDY = "give the whole folder, as published under speechbrain/spkrec-ecapa-voxceleb"
 
@@ -173,8 +175,8 @@ def read_head(folder: Path, embedding_dim: int) -> TeacherHead | None:
     return TeacherHead(weight.float(), names)
 
 
-def load(rest: str) -> Teacher:
-    """Loads `speechbrain:FOLDER`. Nothing in the folder is executed.
+def load(rest: str, *, revision: str = "", offline: str = "") -> Teacher:
+    """Loads `speechbrain:FOLDER`, or a repository of that layout. Nothing in it is executed.
 
     Errors:
         UserError if the folder or a file is missing or damaged, wants to run code, or does not fit.
@@ -182,7 +184,7 @@ def load(rest: str) -> Teacher:
     require(
         rest != "", "a speechbrain teacher needs its folder", got="speechbrain:", allowed="speechbrain:FOLDER"
     )
-    folder = Path(rest)
+    folder = folder_of(rest, scheme="speechbrain", files=FILES, revision=revision, offline=offline)
     require(folder.is_dir(), "no such folder for speechbrain:", got=folder, remedy=REMEDY)
     state = read_torch(folder / MODEL, "SpeechBrain's embedding model", remedy=REMEDY)
     own = read_head(folder, sizes(state, where=str(folder / MODEL)).embedding_dim)
