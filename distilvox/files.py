@@ -7,6 +7,8 @@ import glob
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -49,10 +51,10 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path in the same folder; renamed onto `path` if the block succeeds.
 
     A reader sees the old file or the new one, never a part. On any error the temporary file goes; one that
-    a kill left behind goes at a later write of the same file.
+    a kill left behind goes at a later write of the same file, or when its folder is swept.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{_host()}{PARTIAL}")
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -66,12 +68,42 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def sweep(folder: Path) -> None:
+    """Removes temporary files in a folder and its subfolders whose writers are gone: kills left them."""
+    for left in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
+        _remove_abandoned(left)
+
+
 def _sweep(path: Path) -> None:
-    """Removes temporary files of `path` that nobody has written to for an hour: a kill left them."""
+    """Removes temporary files of `path` whose writers are gone."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                left.unlink()
+        _remove_abandoned(left)
+
+
+def _remove_abandoned(left: Path) -> None:
+    """Its writer is gone if this machine has no such process, or if nobody has written to it for an hour."""
+    with suppress(OSError):
+        writer = re.fullmatch(rf".*\.(\d+)-(.+){re.escape(PARTIAL)}", left.name)
+        gone = writer is not None and writer[2] == _host() and not _runs(int(writer[1]))
+        if gone or time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            left.unlink()
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", platform.node())
+
+
+def _runs(process: int) -> bool:
+    """Whether this machine has that process; where it cannot be asked (Windows), it is taken to run."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_bytes(path: Path | str, data: bytes | memoryview) -> None:

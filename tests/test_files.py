@@ -108,16 +108,36 @@ def test_a_kill_leaves_the_old_file_and_its_rubbish_goes_later(moment: str, tmp_
     assert path.read_text() == "old"
     (left,) = (name for name in names(tmp_path) if name != path.name)
     assert left.endswith(".partial")
+    working = tmp_path / left.replace(f".{left.split('.')[-2]}.", f".{os.getppid()}-{files._host()}.")
+    elsewhere = tmp_path / ".state[1].pt.1-another-machine.partial"
+    other = tmp_path / f".another{left}"
+    for path_of_another in (working, elsewhere, other):
+        path_of_another.write_text("of another process or file")
     write_text(path, "newer")
-    assert left in names(tmp_path)  # it might be another process at work
-    long_ago = (tmp_path / left).stat().st_mtime - ABANDONED_SECONDS - 1
-    os.utime(tmp_path / left, (long_ago, long_ago))
-    other = tmp_path / f".another{path.name}.1.partial"
-    other.write_text("of another file")
-    os.utime(other, (long_ago, long_ago))
+    assert names(tmp_path) == sorted([path.name, working.name, elsewhere.name, other.name])
+    long_ago = working.stat().st_mtime - ABANDONED_SECONDS - 1
+    for path_of_another in (working, elsewhere):
+        os.utime(path_of_another, (long_ago, long_ago))
     write_text(path, "newest")
     assert names(tmp_path) == sorted([path.name, other.name])
     assert path.read_text() == "newest"
+
+
+def test_a_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    """The file itself need never be written again: a teacher cache's key, for instance."""
+    kept = [
+        tmp_path / "key.json",
+        tmp_path / "corpus.partial" / "audio.bin",
+        tmp_path / "a" / ".b.1-x.partial",
+    ]
+    for path in kept:
+        write_text(path, "kept")
+    for moment in ("in the block of a file", "before the rename of a file"):
+        kill_while_writing(moment, tmp_path / "key.json")
+        kill_while_writing(moment, tmp_path / "checkpoint" / "state.pt")
+    assert sum(path.suffix == ".partial" for path in tmp_path.rglob(".*")) == 3
+    files.sweep(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 
 @pytest.mark.parametrize(

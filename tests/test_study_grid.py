@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.files import read_json, write_json
+from distilvox.locks import alone
 from distilvox.study import grid
 from distilvox.study.compare import compare
 from distilvox.study.grid import run_folder, run_grid
@@ -208,13 +208,11 @@ def test_two_processes_never_train_one_run(world: World, done: Path, tmp_path: P
     study = copy(done, tmp_path)
     none = run_folder(study, "none", 0)
     (none / "evaluation.json").unlink()
-    handle = os.open(none, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is training this run"):
-            world.run(study)
-    finally:
-        os.close(handle)
+    with (
+        alone(none, inside=True),
+        pytest.raises(UserError, match=r"another process writes here: .*none-seed0"),
+    ):
+        world.run(study)
     world.run(study)
     assert (none / "evaluation.json").exists()
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from distilvox import locks
 from distilvox.corpus.store import Corpus, CorpusWriter
 from distilvox.corpus.subset import part
 from distilvox.errors import UserError
@@ -189,7 +189,7 @@ def test_the_second_of_two_processes_waits_and_finds_it_whole(
     tmp_path: Path, corpus: Corpus, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, waiting = threading.Event(), threading.Event()
-    monkeypatch.setattr(blocks, "say", lambda text: waiting.set())
+    monkeypatch.setattr(locks, "say", lambda text: waiting.set())
 
     class Patient(Bands):
         """Begins, then goes on only when somebody waits for it."""
@@ -220,36 +220,21 @@ def test_who_waited_in_vain_for_another_cache_is_told(
     """The folder held nothing when it was looked at; when the lock was free, it held another teacher's."""
 
     @contextmanager
-    def slow(folder: Path) -> Iterator[None]:
+    def slow(folder: Path, **_: object) -> Iterator[None]:
         live = LiveTeacher(teacher(id="faster"), corpus, CONFIG, bank, "view", "cpu")
         blocks.prepare(folder, live.key(2))
         yield
 
-    monkeypatch.setattr(cache, "locked", slow)
+    monkeypatch.setattr(cache, "alone", slow)
     with pytest.raises(UserError, match="teacher_id: faster → bands"):
         open_cache(tmp_path / "t", corpus, bank)
 
 
 def test_a_whole_cache_is_only_read(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:
     open_cache(tmp_path / "t", corpus, bank)
-    (tmp_path / "t" / "lock").unlink()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()}
     open_cache(tmp_path / "t", corpus, bank)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()} == before
-
-
-def test_without_locks_in_the_file_system_it_says_so(
-    tmp_path: Path, corpus: Corpus, bank: Bank, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-
-    def refuse(file: object, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "no locks available")
-
-    monkeypatch.setattr(blocks.fcntl, "flock", refuse)
-    monkeypatch.setattr(blocks, "say", said.append)
-    open_cache(tmp_path / "t", corpus, bank)
-    assert said == [f"this file system has no locks: let one process at a time fill {tmp_path / 't'}"]
 
 
 def test_some_utterances_of_a_corpus_are_a_corpus(tmp_path: Path, corpus: Corpus, bank: Bank) -> None:

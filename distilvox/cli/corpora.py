@@ -10,6 +10,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from distilvox.console import out, print_json, say
 from distilvox.corpus.describe import describe, render
 from distilvox.corpus.store import Corpus
+from distilvox.locks import alone
 
 
 def pack(
@@ -120,5 +121,6 @@ def trials(
     """
     from distilvox.corpus.pairs import draw_trials
 
-    count = draw_trials(Corpus.open(corpus), out_, target=target, non_target=non_target, seed=seed)
+    with alone(out_):
+        count = draw_trials(Corpus.open(corpus), out_, target=target, non_target=non_target, seed=seed)
     say(f"{out_}: {count:,} trials")

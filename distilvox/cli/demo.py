@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from distilvox.console import err
 from distilvox.demo import Size
 from distilvox.demo import demo as run_demo
+from distilvox.locks import alone
 
 
 def demo(
@@ -45,6 +46,7 @@ def demo(
         jobs: students trained at a time.
     """
     size = Size(speakers, unseen_speakers, utterances, teacher_epochs, student_epochs, jobs)
-    page = run_demo(out, size=size, device=device, seed=seed)
+    with alone(out, inside=True):
+        page = run_demo(out, size=size, device=device, seed=seed)
     if err.is_terminal:
         webbrowser.open(page.resolve().as_uri())

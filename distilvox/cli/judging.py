@@ -220,6 +220,7 @@ def study(
         json: print the result as JSON on stdout.
     """
     from distilvox.files import write_json, write_text
+    from distilvox.locks import alone
     from distilvox.study.compare import compare, markdown, render
     from distilvox.study.grid import run_grid
     from distilvox.study.judging import judge_grid
@@ -228,17 +229,18 @@ def study(
     from distilvox.views.bank import load_bank
 
     read = read_recipe(recipe)
-    run_grid(
-        read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=load_bank(noise, rooms),
-        device=device, cache=cache, jobs=jobs, say=say,
-    )  # fmt: skip
-    judge_grid(
-        read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, device=device, cache=cache,
-        jobs=jobs, say=say,
-    )  # fmt: skip
-    result = {**compare(read, out), "origin": origin(read, out, recipe)}
-    write_json(out / "study.json", result)
-    write_text(out / "study.md", markdown(result))
+    with alone(out, inside=True):
+        run_grid(
+            read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=load_bank(noise, rooms),
+            device=device, cache=cache, jobs=jobs, say=say,
+        )  # fmt: skip
+        judge_grid(
+            read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, device=device, cache=cache,
+            jobs=jobs, say=say,
+        )  # fmt: skip
+        result = {**compare(read, out), "origin": origin(read, out, recipe)}
+        write_json(out / "study.json", result)
+        write_text(out / "study.md", markdown(result))
     if json:
         print_json(result)
     else:

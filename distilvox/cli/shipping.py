@@ -97,7 +97,9 @@ def embed(
         threads: CPU threads.
     """
     import json
+    from contextlib import nullcontext
 
+    from distilvox.locks import alone
     from distilvox.ship.runtime import Verifier
     from distilvox.ship.verify import embed_files
 
@@ -106,9 +108,9 @@ def embed(
         stems = [path.stem for path in files]
         twice = sorted({stem for stem in stems if stems.count(stem) > 1})
         require(not twice, "two files would write the same embedding", got=", ".join(twice[:5]))
-    verifier = Verifier.load(bundle, threads=threads, precision=precision)
     failed = 0
-    with progress() as bar:
+    with nullcontext() if out_folder is None else alone(out_folder, inside=True), progress() as bar:
+        verifier = Verifier.load(bundle, threads=threads, precision=precision)
         task = bar.add_task("embedding", total=len(files), note="")
         for item in embed_files(verifier, files):
             bar.advance(task)

@@ -27,6 +27,7 @@ from distilvox.corpus.sources import Item, Source, find
 from distilvox.corpus.store import Corpus, CorpusWriter, refuse_existing
 from distilvox.corpus.table import Row
 from distilvox.errors import UserError, require
+from distilvox.locks import alone
 
 _TOGETHER, _TOGETHER_BYTES = 16, 2_000_000  # files, and their size, in a message between processes
 _FEW = 64  # below this, starting processes takes longer than decoding
@@ -83,7 +84,8 @@ def pack(
         progress: draw a bar, if standard error is a terminal.
 
     Raises:
-        UserError: wrong input (exit code 2); too many unusable files or a full disk (exit code 1).
+        UserError: wrong input (exit code 2); too many unusable files, a full disk, another process that packs to
+            `out` (exit code 1).
     """
     started = time.monotonic()
     source, out = Path(source), Path(out)
@@ -92,6 +94,21 @@ def pack(
     require(0 <= max_rejected <= 1, "the share of rejected files lies in [0, 1]", got=max_rejected)
     refuse_existing(out)
     found = find(source, table=None if table is None else Path(table), where=where)
+    with alone(out):
+        return _pack(found, source, out, table, where, jobs, max_rejected, progress, started)
+
+
+def _pack(
+    found: Source,
+    source: Path,
+    out: Path,
+    table: Path | None,
+    where: Sequence[str],
+    jobs: int,
+    max_rejected: float,
+    progress: bool,
+    started: float,
+) -> PackReport:
     writer, entries = _write(found, out, {"table": str(table), "where": sorted(where)}, jobs, progress)
     rejected = found.rejected + [
         (item.path, entry.reason)

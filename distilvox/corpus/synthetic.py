@@ -25,6 +25,7 @@ from distilvox.corpus.espeak import VOICES_PER_PROCESS, require_engine
 from distilvox.corpus.speaking import Utterance, render
 from distilvox.corpus.store import Corpus, CorpusWriter, refuse_existing
 from distilvox.errors import UserError, require
+from distilvox.locks import alone
 
 _TOGETHER = 5  # speakers a message between processes
 _FEW = 64  # utterances; below this, starting processes takes longer than speaking
@@ -59,7 +60,7 @@ def synthesise(
         progress: draw a bar, if standard error is a terminal.
 
     Raises:
-        UserError: a number out of range, something at `out`, no eSpeak NG, a full disk.
+        UserError: a number out of range, something at `out`, no eSpeak NG, a full disk, another process at it.
     """
     out = Path(out)
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
@@ -73,6 +74,13 @@ def synthesise(
         require(value >= least, f"{name} is too small", got=value, allowed=f"{name} ≥ {least}")
     refuse_existing(out)
     require_engine()
+    with alone(out):
+        return _synthesise(out, speakers, utterances, seed, first, jobs, progress)
+
+
+def _synthesise(
+    out: Path, speakers: int, utterances: int, seed: int, first: int, jobs: int, progress: bool
+) -> Corpus:
     writer = CorpusWriter(out)
     try:
         with (

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from distilvox.errors import UserError, require, unknown
 from distilvox.files import atomic_folder, sha256_file, write_json
+from distilvox.locks import alone
 from distilvox.models.foreign import read_torch
 from distilvox.models.runfolder import CONFIG as RUN_CONFIG
 from distilvox.models.runfolder import VERSION, match_tensors, save_tensors
@@ -176,7 +177,7 @@ def import_wespeaker(folder: Path | str, run: Path | str) -> WeSpeaker:
     tensors = {f"student.{name}": value for name, value in found.student.state_dict().items()}
     if len(found.head):
         tensors["head.weight"] = found.head
-    with atomic_folder(run) as temporary:
+    with alone(run), atomic_folder(run) as temporary:
         save_tensors(temporary, tensors)
         write_json(temporary / RUN_CONFIG, config)
     return found

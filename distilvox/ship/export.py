@@ -25,6 +25,7 @@ from distilvox.files import (
     write_json,
     write_text,
 )
+from distilvox.locks import alone
 from distilvox.models import Student, parameters_count
 from distilvox.models.runfolder import load_student
 from distilvox.ship import card as names
@@ -62,9 +63,20 @@ def export(
         force: replace an existing bundle. Nothing else is ever replaced.
 
     Raises:
-        UserError: no run here, a bundle already here, ONNX that differs from PyTorch.
+        UserError: no run here, a bundle already here, another process at it, ONNX that differs from PyTorch.
     """
-    run, bundle = Path(run), Path(bundle)
+    with alone(bundle):
+        return _export(Path(run), Path(bundle), operating_point, evaluation, calibration, force)
+
+
+def _export(
+    run: Path,
+    bundle: Path,
+    operating_point: OperatingPoint | None,
+    evaluation: Mapping[str, Any] | None,
+    calibration: Sequence[np.ndarray] | None,
+    force: bool,
+) -> Card:
     recover_folder(bundle)
     refuse_to_replace(bundle, force)
     student, config, _, speakers = load_student(run, "cpu")

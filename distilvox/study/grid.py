@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -220,37 +217,16 @@ def _at_once(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, UserError | N
 def _run(task: Task) -> None:
     """One run, in this process; resumes what was begun. Its differences from what stands there are an error."""
     try:
-        with _alone(task.out):
-            fit(
-                task.config,
-                corpus=Corpus.open(task.corpus),
-                out=task.out,
-                teacher=load(task.teacher, device=pick_device(task.device)) if task.distils else None,
-                judge=Judge.open(task.trials_corpus, task.trials),
-                bank=task.bank,
-                device=task.device,
-                cache=task.cache,
-                resume=True,
-            )
+        fit(
+            task.config,
+            corpus=Corpus.open(task.corpus),
+            out=task.out,
+            teacher=load(task.teacher, device=pick_device(task.device)) if task.distils else None,
+            judge=Judge.open(task.trials_corpus, task.trials),
+            bank=task.bank,
+            device=task.device,
+            cache=task.cache,
+            resume=True,
+        )
     except UserError as error:
         raise UserError(f"{task.out.name}: {error}", exit_code=error.exit_code) from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process; the lock goes with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                "another process is training this run",
-                got=folder,
-                remedy="wait for it, or end it; then run the study again",
-                exit_code=1,
-            ) from None
-        yield
-    finally:
-        os.close(handle)

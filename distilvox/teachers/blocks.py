@@ -1,13 +1,11 @@
 """The files of a teacher cache: laid out empty, filled block by block, whole when every block is marked.
 
-Whoever fills it holds its lock: of two processes that begin one cache at once, the second waits and finds
-it whole. The system drops the lock of a process that dies.
+Whoever fills it holds its lock (`distilvox.locks`): of two processes that begin one cache at once, the second waits
+and finds it whole.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,33 +17,13 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from distilvox.console import say
 from distilvox.errors import UserError, require
 from distilvox.files import write_json
 from distilvox.teachers.live import LiveTeacher
 
 BLOCK = 256
-DATA, MARKS, KEY, LOCK = "embeddings.f16", "done.u8", "key.json", "lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+DATA, MARKS, KEY = "embeddings.f16", "done.u8", "key.json"
 REMEDY = "delete the cache folder and build it again"
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, made with the folder if absent; waits while another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "w") as file:
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"another process fills the teacher cache in {folder}: waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            say(f"this file system has no locks: let one process at a time fill {folder}")
-        yield
 
 
 def is_whole(folder: Path, key: dict[str, Any]) -> bool:

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from distilvox.errors import require
 from distilvox.files import explain_disk_errors, read_json
+from distilvox.locks import alone
 from distilvox.teachers.base import Teacher
-from distilvox.teachers.blocks import DATA, KEY, REMEDY, build, is_whole, locked, prepare, require_complete
+from distilvox.teachers.blocks import DATA, KEY, REMEDY, build, is_whole, prepare, require_complete
 from distilvox.teachers.live import LiveTeacher, Speech
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ViewConfig
@@ -99,7 +100,7 @@ class TeacherCache:
         wait = barrier or (lambda: None)
         with explain_disk_errors(folder), ExitStack() as stack:
             if rank == 0 and not is_whole(folder, key):
-                stack.enter_context(locked(folder))
+                stack.enter_context(alone(folder, inside=True, wait=True))
                 check_key(folder, key)  # whoever held the lock may have begun another
                 prepare(folder, key)
             wait()

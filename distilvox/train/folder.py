@@ -12,6 +12,7 @@ from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.files import read_json, write_json
+from distilvox.locks import LOCK
 from distilvox.models.runfolder import CONFIG, VERSION, WEIGHTS
 from distilvox.teachers.base import Teacher
 from distilvox.train import checkpoint
@@ -94,7 +95,11 @@ def open_run(out: Path, record: dict[str, Any], resume: bool) -> None:
             with other settings (names them).
     """
     path = out / CONFIG
-    if not path.exists() and out.exists() and [p for p in out.iterdir() if p.suffix != ".partial"]:
+    if (
+        not path.exists()
+        and out.exists()
+        and [p for p in out.iterdir() if p.suffix != ".partial" and p.name != LOCK]
+    ):
         raise UserError(
             f"{out} exists and is no run folder: it is left alone", remedy="choose another folder"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from distilvox.corpus.subset import training_part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import EVALUATION, Judge, save_evaluation
 from distilvox.files import write_json
+from distilvox.locks import alone
 from distilvox.losses.objective import Objective
 from distilvox.models.head import SpeakerHead
 from distilvox.models.runfolder import WEIGHTS, save_model
@@ -95,7 +96,7 @@ def fit(
         UserError: unusable input, a run folder in the way, a non-finite loss (names the step), a full disk.
     """
     where = pick_device(device)
-    with join(where) as world:
+    with join(where) as world, alone(out, inside=True) if world.is_main else nullcontext():
         return _fit(config, corpus, Path(out), teacher, judge, bank, where, cache, resume, force, world)
 
 

@@ -1,0 +1,1 @@
+"""What breaks on purpose: a table of kinds (`table`), and a test that causes each."""
