@@ -24,7 +24,8 @@ from bench import Row, frontend, loss, median, page, plot, runtime, scaling, sco
 from bench.page import Found
 from bench.scaling import Curve
 from distilvox.files import read_json, write_json, write_text
-from distilvox.models.frontend import Fbank
+from distilvox.models.fbank import Fbank
+from distilvox.models.frontend import FrontEnd
 from distilvox.models.runfolder import load_student
 from distilvox.ship.export import export
 from distilvox.ship.runtime import Verifier
@@ -41,7 +42,7 @@ def of_frontend() -> list[Row]:
     truth = fbank(probe[0].numpy())
     found = []
     for mode, training in (("in training", True), ("to be shipped, one matrix", False)):
-        ours = Fbank(mean_norm=False).train(training)
+        ours = Fbank(FrontEnd(mean_norm=False)).train(training)
         found.append(
             Row(
                 work=f"log-mel features of 64 crops of 2 s, {mode}",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench import Row, frontend, median
 from distilvox.corpus.store import Corpus, CorpusWriter
-from distilvox.models.frontend import Fbank
+from distilvox.models.fbank import Fbank
 from distilvox.views.augment import DeviceBank
 from distilvox.views.bank import Bank, load_bank, synthetic_bank
 from distilvox.views.batches import draw_views, make_views

@@ -22,6 +22,7 @@ def profile(
     corpus: Path,
     student: str = "",
     student_options: tuple[str, ...] = (),
+    frontend: str = "",
     teacher: str = "",
     noise: Path | None = None,
     rooms: Path | None = None,
@@ -50,6 +51,7 @@ def profile(
         corpus: the training speakers: a folder that `distilvox pack` made.
         student: a student's name, a wrong one lists them all; xvector-s if not given.
         student_options: `field=value` of the student's configuration, for instance `embedding_dim=192`.
+        frontend: the features, as for `distilvox distil`.
         teacher: as for `distilvox distil`; if not given, training without a teacher is timed (objective none).
         noise: a folder of noises to mix in; synthetic noises if not given.
         rooms: a folder of room impulse responses; synthetic rooms if not given.
@@ -65,7 +67,16 @@ def profile(
         if not teacher and world.is_main:
             say("no --teacher: this is training without one (objective none)")
         found = measure(
-            RunConfig(student, parse_options(student_options), "", objective, views, targets, train),
+            RunConfig(
+                student,
+                parse_options(student_options),
+                "",
+                objective,
+                views,
+                targets,
+                train,
+                frontend=frontend,
+            ),
             corpus=Corpus.open(corpus),
             bank=load_bank(noise, rooms),
             device=where,

@@ -30,6 +30,7 @@ def distil(
     out: Path,
     student: str = "",
     student_options: tuple[str, ...] = (),
+    frontend: str = "",
     init: str = "",
     trials: Path | None = None,
     trials_corpus: Path | None = None,
@@ -66,6 +67,9 @@ def distil(
         out: the run folder to write.
         student: a student's name, a wrong one lists them all; if not given, xvector-s, or with --init that run's.
         student_options: `field=value` of the student's configuration, for instance `embedding_dim=192`.
+        frontend: the features: `sherpa` (what sherpa-onnx computes by itself, and frames without sound left out),
+            `wespeaker`, `3dspeaker`; `?gate_db=0&mels=64` behind the name sets fields. If not given, sherpa's, or with
+            --init that run's.
         init: `run:FOLDER`, a trained run whose weights to start with, and its class centres of speakers whose names
             are trained on here too; drawn from the seed if not given.
         trials: a trial list of other speakers, judged every --evaluate-epochs and at the end.
@@ -81,7 +85,16 @@ def distil(
 
     fit(
         RunConfig(
-            student, parse_options(student_options), init, objective, views, targets, train, finetune, subset
+            student=student,
+            student_options=parse_options(student_options),
+            frontend=frontend,
+            init=init,
+            objective=objective,
+            views=views,
+            targets=targets,
+            train=train,
+            finetune=finetune,
+            subset=subset,
         ),
         corpus=Corpus.open(corpus),
         out=out,
@@ -101,6 +114,7 @@ def train(
     out: Path,
     student: str = "",
     student_options: tuple[str, ...] = (),
+    frontend: str = "",
     init: str = "",
     trials: Path | None = None,
     trials_corpus: Path | None = None,
@@ -127,6 +141,9 @@ def train(
         out: the run folder to write.
         student: a model's name, a wrong one lists them all; if not given, xvector-s, or with --init that run's.
         student_options: `field=value` of the model's configuration, for instance `embedding_dim=192`.
+        frontend: the features: `sherpa` (what sherpa-onnx computes by itself, and frames without sound left out),
+            `wespeaker`, `3dspeaker`; `?gate_db=0&mels=64` behind the name sets fields. If not given, sherpa's, or with
+            --init that run's.
         init: `run:FOLDER`, a trained run whose weights to start with, and its class centres of speakers whose names
             are trained on here too; drawn from the seed if not given.
         trials: a trial list of other speakers, judged every --evaluate-epochs and at the end.
@@ -142,7 +159,16 @@ def train(
     objective = ObjectiveConfig(objective="none", scale=scale, margin=margin)
     fit(
         RunConfig(
-            student, parse_options(student_options), init, objective, views, None, train, finetune, subset
+            student=student,
+            student_options=parse_options(student_options),
+            frontend=frontend,
+            init=init,
+            objective=objective,
+            views=views,
+            targets=None,
+            train=train,
+            finetune=finetune,
+            subset=subset,
         ),
         corpus=Corpus.open(corpus),
         out=out,

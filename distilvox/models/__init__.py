@@ -2,7 +2,9 @@
 
 - `table`     every model by name; `build(name, **fields)`
 - `student`   front end and backbone in one module
-- `frontend`  waveform → log-mel features, as Kaldi computes them, without complex numbers
+- `frontend`  which features: a frozen record, and the presets by name
+- `fbank`     waveform → these features, without complex numbers; `fbank_fft` the same for training on a CPU
+- `gate`      frames without sound are left out
 - `backbone`  what every architecture shares
 - `xvector`, `resnet`, `campplus`, `ecapa`, …  features → embedding: an architecture a file, as `table` imports them
 - `pooling`   frames → one vector

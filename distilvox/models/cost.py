@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from distilvox.models.frontend import frames_in
 from distilvox.models.student import Student
 
 
@@ -23,8 +22,9 @@ def macs(model: Student, seconds: float = 2.0) -> int:
     The front end is left out, as in the literature; it adds about 23 million for each second.
     Counted from shapes alone, on a copy without numbers: nothing is computed, and the model is left alone.
     """
-    frames = frames_in(round(seconds * model.frontend.sample_rate))
+    frontend = model.frontend.config
+    frames = frontend.frames(round(seconds * frontend.sample_rate))
     backbone = copy.deepcopy(model.backbone).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        backbone(torch.zeros(1, frames, model.frontend.mels, device="meta"))
+        backbone(torch.zeros(1, frames, frontend.mels, device="meta"))
     return counter.get_total_flops() // 2

@@ -1,161 +1,211 @@
-"""Waveform to log-mel features as Kaldi computes them, in two matrix products that export to ONNX.
+"""What features a model takes: one frozen record, part of every student and of every teacher with log-mels.
 
-Removing the mean of a frame, pre-emphasis, window and Fourier transform are all linear, so they are
-multiplied out once, in float64, into one real matrix: exact, and no complex numbers, which ONNX exporters
-refuse. Training on a CPU takes `frontend_fft` instead, three times as fast (`bench/frontend.py`).
+A network is worth nothing without the features that it was trained on, and these differ between toolkits in
+ways that no shape shows. So they are a record of their own: in the run's configuration, in the card, in the
+metadata of exported graphs, and in the key of a teacher's cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
 
-from distilvox.errors import require, unknown
-from distilvox.models.frontend_fft import bands, energies_by_fft
+from distilvox.errors import UserError, require, unknown
 
-FULL_SCALE = 32768.0
-"""Kaldi counts samples as 16-bit integers; ours lie in [-1, 1]."""
-
-PRE_EMPHASIS = 0.97
-LOW_HERTZ = 20.0
-ENERGY_FLOOR = float(np.finfo(np.float32).eps)
-
-
-def frames_in(samples: int, sample_rate: int = 16_000) -> int:
-    """T = 1 + (N − 400) // 160 at 16 kHz: only whole windows count; 0 when not even one fits."""
-    window, shift = sample_rate // 40, sample_rate // 100
-    return 0 if samples < window else 1 + (samples - window) // shift
-
+KALDI_FLOOR = float(np.finfo(np.float32).eps)
+"""What Kaldi raises mel energies to before the logarithm, at whatever scale its samples have."""
 
 WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hamming": lambda turn: 0.54 - 0.46 * np.cos(turn),
+    "hann": lambda turn: 0.5 - 0.5 * np.cos(turn),
     "povey": lambda turn: (0.5 - 0.5 * np.cos(turn)) ** 0.85,
 }
 """Kaldi's windows, over an angle that makes one full turn from the first sample to the last."""
 
 
-def spectrum_matrix(window: int, size: int, kind: str = "hamming") -> Float[np.ndarray, "W S"]:
-    """[W, S] float64: a frame in [-1, 1] times it gives the spectrum's real parts, then imaginary.
-
-    W = window samples; S = size points of the transform, of which S / 2 bins are kept (the last, Nyquist,
-    has mel weight 0), two numbers each.
-    Each column holds, in this order of application: the scale of 16-bit samples, removal of the frame's
-    mean, pre-emphasis 0.97 (the first sample is its own predecessor), the window (`kind`, a key of
-    `WINDOWS`), the transform.
-    """
-    n = np.arange(window)
-    centre = np.eye(window) - 1.0 / window
-    emphasis = np.eye(window)
-    emphasis[n[1:], n[:-1]] = -PRE_EMPHASIS
-    emphasis[0, 0] = 1.0 - PRE_EMPHASIS
-    taper = WINDOWS[kind](2 * np.pi * n / (window - 1))
-    angles = 2 * np.pi * np.outer(np.arange(size // 2), n) / size
-    transform = np.concatenate([np.cos(angles), -np.sin(angles)])
-    return FULL_SCALE * ((transform * taper) @ emphasis @ centre).T
+def mel(hertz: Float[np.ndarray, " X"]) -> Float[np.ndarray, " X"]:
+    """mel = 1127 ln(1 + hertz / 700)."""
+    return 1127.0 * np.log1p(hertz / 700.0)
 
 
-def mel_matrix(sample_rate: int, size: int, mels: int) -> Float[np.ndarray, "K F"]:
-    """[K, F] float64, K = size / 2: triangles of height 1, equally spaced in mel from 20 Hz to half the rate.
-
-    The sides are straight in mel, not in hertz, with mel = 1127 ln(1 + hertz / 700).
-    """
-    lowest, highest = mel(np.array([LOW_HERTZ, sample_rate / 2]))
-    edges = np.linspace(lowest, highest, mels + 2)
-    bins = mel(np.arange(size // 2) * sample_rate / size)[:, None]
+def mel_matrix(front: FrontEnd) -> Float[np.ndarray, "K F"]:
+    """[K, F] float64, K = points / 2: triangles of height 1 whose sides are straight in mel, not in hertz."""
+    lowest, highest = mel(np.array([front.low, front.high]))
+    edges = np.linspace(lowest, highest, front.mels + 2)
+    bins = mel(np.arange(front.points // 2) * front.sample_rate / front.points)[:, None]
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     weights = np.minimum((bins - low) / (peak - low), (high - bins) / (high - peak))
     return np.maximum(weights, 0.0)
 
 
-def mel(hertz: Float[np.ndarray, " X"]) -> Float[np.ndarray, " X"]:
-    return 1127.0 * np.log1p(hertz / 700.0)
-
-
-class Fbank(nn.Module):
-    """Waveform [B, N] in [-1, 1] → log-mel features [B, T, F], float32 also under autocast.
-
-    As Kaldi's fbank without dither: windows of 25 ms every 10 ms, whole windows only (T = 1 + (N − 400)
-    // 160 at 16 kHz), power spectrum, natural logarithm of at least 1.2e-7. No parameters, and nothing
-    in the state dict. In training mode on a CPU, and without a gradient of the waves, the spectrum comes
-    from an FFT: the same within rounding.
+@dataclass(frozen=True)
+class FrontEnd:
+    """Log-mel features as Kaldi computes them, without dither; the defaults are WeSpeaker's.
 
     Args:
-        sample_rate: in hertz, a multiple of 200.
-        mels: F, the number of triangular filters.
-        mean_norm: subtract each bin's mean over the utterance's frames, so that gain and any fixed
-            channel drop out.
-        window: a key of `WINDOWS`; WeSpeaker's models take a Hamming window, 3D-Speaker's Kaldi's own.
-
-    Raises:
-        UserError: fewer samples than one window; more filters than the spectrum can tell apart.
+        sample_rate: Hz, a multiple of 200; windows of 25 ms every 10 ms.
+        mels: F, triangular filters, equally spaced in mel from `low` to `high`.
+        window: a key of `WINDOWS`.
+        low, high: Hz, 0 ≤ low < high ≤ half the rate.
+        emphasis: what of each sample's predecessor is taken off, 0 … 1.
+        scale: of a full-scale sample: 32768 counts 16-bit integers, 1 leaves samples in [-1, 1].
+        floor: mel energies are raised to it, at that scale; above 0. At 32768 Kaldi's lies below the noise of
+            a 16-bit recording, so digital silence becomes an outlier that no training speech has.
+        snip_edges: whole windows only, T = 1 + (N - 400) // 160; else T = (N + 80) // 160, windows centred on
+            their shifts and samples beyond the ends mirrored.
+        mean_norm: each filter's mean over the frames is taken off, so that gain and any fixed channel drop out.
+        gate_db: frames that lie more than this below the utterance's loud ones hold no sound and are
+            replaced by the utterance's other frames (`models.gate`); 0 keeps all.
     """
 
-    spectrum: Tensor
-    filters: Tensor
-    taper: Tensor
+    sample_rate: int = 16_000
+    mels: int = 80
+    window: str = "hamming"
+    low: float = 20.0
+    high: float = 8_000.0
+    emphasis: float = 0.97
+    scale: float = 32768.0
+    floor: float = KALDI_FLOOR
+    snip_edges: bool = True
+    mean_norm: bool = True
+    gate_db: float = 0.0
 
-    def __init__(
-        self, sample_rate: int = 16_000, mels: int = 80, *, mean_norm: bool = True, window: str = "hamming"
-    ) -> None:
-        super().__init__()
-        if window not in WINDOWS:
-            raise unknown("window of the front end", window, WINDOWS)
+    def __post_init__(self) -> None:
+        if self.window not in WINDOWS:
+            raise unknown("window of the front end", self.window, WINDOWS)
         require(
-            sample_rate > 0 and sample_rate % 200 == 0,
+            self.sample_rate > 0 and self.sample_rate % 200 == 0,
             "the front end cannot cut 25 ms windows every 10 ms at this sample rate",
-            got=sample_rate,
+            got=self.sample_rate,
             allowed="a multiple of 200 Hz, such as 8000 or 16000",
         )
-        self.sample_rate = sample_rate
-        self.mels = mels
-        self.mean_norm = mean_norm
-        self.window = sample_rate // 40
-        self.shift = sample_rate // 100
-        size = 1 << (self.window - 1).bit_length()
-        weights = mel_matrix(sample_rate, size, mels) if mels > 0 else np.zeros((1, 1))
+        require(
+            0 <= self.low < self.high <= self.sample_rate / 2,
+            "the mel filters of the front end must lie between 0 Hz and half the sample rate",
+            got=f"{self.low:g} to {self.high:g} Hz",
+            allowed=f"0 <= low < high <= {self.sample_rate / 2:g}",
+        )
+        for name, least, most in (
+            ("emphasis", 0, 1), ("scale", 1e-6, 1e6), ("floor", 1e-30, 1e6), ("gate_db", 0, 200)
+        ):  # fmt: skip
+            value = getattr(self, name)
+            require(
+                least <= value <= most,
+                f"bad {name} of the front end",
+                got=value,
+                allowed=f"{least:g} … {most:g}",
+            )
+        weights = mel_matrix(self) if self.mels > 0 else np.zeros((1, 1))
         require(
             bool((weights.max(axis=0) > 0).all()),
             "the front end cannot make this many mel filters: some would catch no bin of the spectrum",
-            got=mels,
+            got=self.mels,
             allowed="1 or more; 80 is usual at 16 kHz, 40 at 8 kHz",
         )
-        self.bands = bands(weights)
-        spectrum = spectrum_matrix(self.window, size, window)
-        taper = FULL_SCALE * WINDOWS[window](2 * np.pi * np.arange(self.window) / (self.window - 1))
-        self.register_buffer("taper", torch.from_numpy(taper).float(), persistent=False)
-        self.register_buffer("spectrum", torch.from_numpy(spectrum).float(), persistent=False)
-        # Twice, as a bin's power is the sum of two squares: one for the real half, one for the imaginary.
-        self.register_buffer("filters", torch.from_numpy(weights).float().repeat(2, 1), persistent=False)
 
-    def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B T F"]:
-        require(
-            waves.shape[1] >= self.window,
-            "the waveform is shorter than one window of the front end",
-            got=f"{waves.shape[1]} samples",
-            allowed=f"at least {self.window} samples ({1000 * self.window // self.sample_rate} ms)",
-        )
-        with torch.autocast(waves.device.type, enabled=False):
-            waves = waves.float()
-            # Each frame loses its own mean anyway; taking the utterance's off first keeps float32 exact
-            # where a recording has a large constant offset.
-            waves = waves - waves.mean(dim=1, keepdim=True)
-            if (
-                self.training
-                and waves.device.type == "cpu"
-                and not (waves.requires_grad or torch.compiler.is_compiling())
-            ):
-                bins = len(self.filters) // 2
-                energies = energies_by_fft(
-                    waves, self.taper, self.filters[:bins], self.bands,
-                    shift=self.shift, emphasis=PRE_EMPHASIS,
-                )  # fmt: skip
-            else:
-                # The copy is made in any case; made here, torch.export need not reason about its strides.
-                frames = waves.unfold(1, self.window, self.shift).clone(memory_format=torch.contiguous_format)
-                energies = (frames @ self.spectrum).square() @ self.filters
-            features = energies.clamp(min=ENERGY_FLOOR).log()
-        return features - features.mean(dim=1, keepdim=True) if self.mean_norm else features
+    @property
+    def samples(self) -> int:
+        """Of a window, and of the shortest waveform."""
+        return self.sample_rate // 40
+
+    @property
+    def shift(self) -> int:
+        """Samples between frames."""
+        return self.sample_rate // 100
+
+    @property
+    def points(self) -> int:
+        """Of the Fourier transform; K = points / 2 bins are kept (Nyquist has mel weight 0 or is above `high`)."""
+        return 1 << (self.samples - 1).bit_length()
+
+    @property
+    def mirrored(self) -> tuple[int, int]:
+        """Samples that the edges are continued by, mirrored, in front and behind."""
+        if self.snip_edges:
+            return 0, 0
+        before = (self.samples - self.shift) // 2
+        return before, self.samples - self.shift - before + self.shift // 2
+
+    def frames(self, samples: int) -> int:
+        """T of an utterance of N samples; 0 where not even one window fits."""
+        if samples < self.samples:
+            return 0
+        return 1 + (samples + sum(self.mirrored) - self.samples) // self.shift
+
+    def taper(self) -> Float[np.ndarray, " W"]:
+        """The window times the scale, float64."""
+        turn = 2 * np.pi * np.arange(self.samples) / (self.samples - 1)
+        return self.scale * WINDOWS[self.window](turn)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: str = "the front end") -> FrontEnd:
+        """What `to_json` wrote; a field that it does not name is refused, one that is absent has its default.
+
+        Args:
+            where: what holds the values, for messages.
+        """
+        known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown(f"field of {where}", name, known)
+            kind = type(value)
+            fits = kind is known[name] or (kind is int and known[name] is float)
+            require(
+                fits, f"{where}: {name} is of the wrong kind", got=repr(value), allowed=known[name].__name__
+            )
+        return cls(**values)
+
+
+GATE_DB = 40.0
+"""Between the pauses of clean speech and the quietest of its sounds; which depth costs what: docs/results.md."""
+
+PRESETS: dict[str, FrontEnd] = {
+    "sherpa": FrontEnd(window="povey", high=7_600.0, scale=1.0, snip_edges=False, gate_db=GATE_DB),
+    "wespeaker": FrontEnd(),
+    "3dspeaker": FrontEnd(window="povey", scale=1.0),
+}
+"""By name: what sherpa-onnx computes by itself (with our gate behind it), WeSpeaker's, 3D-Speaker's."""
+
+DEFAULT = "sherpa"
+"""The preset that students are made with unless asked otherwise: what ships then runs in sherpa-onnx as it is."""
+
+
+def read_frontend(text: str) -> FrontEnd:
+    """A preset by name, with any of its fields set anew behind a question mark.
+
+    >>> read_frontend("3dspeaker?mels=40&high=7600").mels
+    40
+
+    Raises:
+        UserError: no preset of that name, no such field, a value of the wrong kind or range.
+    """
+    name, _, rest = text.partition("?")
+    if name not in PRESETS:
+        raise unknown("front end", name, PRESETS)
+    known = {field.name: type(field.default) for field in dataclasses.fields(FrontEnd)}
+    values: dict[str, Any] = {}
+    for term in filter(None, rest.split("&")):
+        field, _, value = term.partition("=")
+        if field not in known:
+            raise unknown("field of a front end", field, known)
+        values[field] = _read(known[field], value, f"{field} of the front end")
+    return dataclasses.replace(PRESETS[name], **values)
+
+
+def _read(kind: type, text: str, what: str) -> Any:
+    """Text as one of the kinds that a field may have."""
+    if kind is bool:
+        require(text in ("true", "false"), f"bad {what}", got=repr(text), allowed="true or false")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"bad {what}", got=repr(text), allowed=kind.__name__) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from distilvox.errors import UserError, require
 from distilvox.files import read_json, write_bytes
+from distilvox.models.frontend import FrontEnd
 from distilvox.models.head import SpeakerHead
 from distilvox.models.student import Student
 from distilvox.models.table import build
@@ -68,6 +70,20 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     )
     require(len(set(speakers)) == len(speakers), f"{path} lists a speaker twice")
     return config
+
+
+def model_record(student: Student) -> dict[str, Any]:
+    """What `config.json` says about a model: enough to build it again."""
+    return {
+        "name": student.name,
+        "config": dataclasses.asdict(student.config),
+        "frontend": student.frontend.config.to_json(),
+    }
+
+
+def frontend_of(model: Mapping[str, Any], folder: Path) -> FrontEnd:
+    """The front end that a run's record states; runs of before it was stated have WeSpeaker's."""
+    return FrontEnd.from_json(model.get("frontend", {}), f"the front end in {folder / CONFIG}")
 
 
 def read_weights(folder: Path | str) -> dict[str, Tensor]:
@@ -148,7 +164,9 @@ def load_student(folder: Path | str, device: torch.device | str = "cpu") -> Load
     folder = Path(folder)
     config = read_config(folder)
     found = read_weights(folder)
-    student = build(config["model"]["name"], **config["model"]["config"])
+    student = build(
+        config["model"]["name"], frontend_of(config["model"], folder), **config["model"]["config"]
+    )
     names = tuple(config["speakers"] or ())
     wanted = {f"student.{name}": value for name, value in student.state_dict().items()}
     if names or "head.weight" in found:

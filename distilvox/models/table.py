@@ -10,6 +10,7 @@ from distilvox.models.backbone import BackboneConfig
 from distilvox.models.campplus import CAMPPlusConfig
 from distilvox.models.dstdnn import DSTDNNConfig
 from distilvox.models.ecapa import ECAPAConfig
+from distilvox.models.frontend import DEFAULT, PRESETS, FrontEnd
 from distilvox.models.resnet import ResNetConfig
 from distilvox.models.student import Student
 from distilvox.models.xvector import XVectorConfig
@@ -38,7 +39,7 @@ MODELS: dict[str, BackboneConfig] = {
 """Name → configuration; the configuration's class says which architecture."""
 
 
-def build(name: str, **config: Any) -> Student:
+def build(name: str, frontend: FrontEnd = PRESETS[DEFAULT], /, **config: Any) -> Student:
     """A freshly initialised student: an entry of `MODELS`, with any of its fields replaced.
 
     >>> build("xvector-s").embedding_dim
@@ -48,6 +49,7 @@ def build(name: str, **config: Any) -> Student:
 
     Args:
         name: a key of `MODELS`.
+        frontend: its features; the number of filters is the backbone's, whatever it says.
         config: fields of the entry's configuration; lists, as JSON gives them, become tuples.
 
     Raises:
@@ -68,7 +70,8 @@ def build(name: str, **config: Any) -> Student:
             got=repr(value),
             allowed=f"a value like {example!r}",
         )
-    return Student(name, replace(entry, **plain).build())
+    backbone = replace(entry, **plain).build()
+    return Student(name, backbone, replace(frontend, mels=backbone.config.mels))
 
 
 def kinds(value: object) -> tuple[type, ...]:

@@ -8,7 +8,6 @@ scale, mean over time removed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,9 @@ from distilvox.errors import UserError, require, unknown
 from distilvox.files import atomic_folder, sha256_file, write_json
 from distilvox.locks import alone
 from distilvox.models.foreign import read_torch
+from distilvox.models.frontend import PRESETS
 from distilvox.models.runfolder import CONFIG as RUN_CONFIG
-from distilvox.models.runfolder import VERSION, match_tensors, save_tensors
+from distilvox.models.runfolder import VERSION, match_tensors, model_record, save_tensors
 from distilvox.models.student import Student
 from distilvox.models.table import build
 
@@ -164,7 +164,7 @@ def import_wespeaker(folder: Path | str, run: Path | str) -> WeSpeaker:
     found = read_wespeaker(folder)
     config = {
         "version": VERSION,
-        "model": {"name": found.student.name, "config": asdict(found.student.config)},
+        "model": model_record(found.student),
         "speakers": list(found.names) or None,
         "imported": {
             "from": f"wespeaker {found.model}",
@@ -236,7 +236,7 @@ def build_student(config: dict[str, Any], tensors: dict[str, Tensor], where: Pat
             problems.append(f"{'.'.join(keys)}: {value} (known is {allowed[0]})")
     require(not problems, f"{where}: not a {config['model']} that is known here", got="; ".join(problems))
     options = {ours: args[name] for name in fields if name in args for ours in fields[name]}
-    return build(layout.model, **{**layout.options, **options})
+    return build(layout.model, PRESETS["wespeaker"], **{**layout.options, **options})
 
 
 def read_names(folder: Path, rows: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from distilvox.errors import UserError
 from distilvox.models import Student, build, macs, parameters_count
+from distilvox.models.frontend import FrontEnd
 from distilvox.report.read import Run, Speed
 from distilvox.ship.speed import time_student
 
@@ -19,7 +20,8 @@ def student_of(run: Run) -> Student | None:
     """An untrained student of the run's shape; None where this version cannot build it."""
     model = run.config["model"]
     try:
-        return build(model["name"], **model["config"]).eval()
+        front = FrontEnd.from_json(model.get("frontend", {}))
+        return build(model["name"], front, **model["config"]).eval()
     except UserError:
         return None
 

@@ -27,6 +27,7 @@ from distilvox.files import (
 )
 from distilvox.locks import alone
 from distilvox.models import Student, parameters_count
+from distilvox.models.frontend import PRESETS, FrontEnd
 from distilvox.models.runfolder import load_student
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
@@ -128,7 +129,8 @@ def refuse_to_replace(bundle: Path, force: bool) -> None:
 def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
     """`model.onnx` and `model.fbank.onnx`, each compared with PyTorch; returns the figures of both."""
     features = FeatureModel(student).eval()
-    bins, dim = student.frontend.mels, student.embedding_dim
+    front, dim = student.frontend.config, student.embedding_dim
+    said = {"space": space, "frontend": json.dumps(front.to_json())}
     write_onnx(
         student,
         folder / names.MODEL,
@@ -136,16 +138,16 @@ def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
         names=("waves", "embedding"),
         length="samples",
         shortest=round(MIN_SECONDS * SAMPLE_RATE),
-        metadata={"space": space, "sample_rate": str(SAMPLE_RATE), "output_dim": str(dim)},
+        metadata={**said, "sample_rate": str(SAMPLE_RATE), "output_dim": str(dim)},
     )
     write_onnx(
         features,
         folder / names.MODEL_FBANK,
-        torch.zeros(2, EXAMPLE_SAMPLES // 160, bins),
+        torch.zeros(2, EXAMPLE_SAMPLES // 160, front.mels),
         names=("feats", "embedding"),
         length="frames",
         shortest=SHORTEST_FRAMES,
-        metadata={**sherpa_metadata(dim), "space": space},
+        metadata={**sherpa_metadata(front, dim), **said},
     )
     return {
         names.MODEL: check_parity(student, folder / names.MODEL, lambda waves: waves),
@@ -153,24 +155,34 @@ def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
     }
 
 
-def sherpa_metadata(dim: int) -> dict[str, str]:
+def sherpa_metadata(front: FrontEnd, dim: int) -> dict[str, str]:
     """What sherpa-onnx reads from a speaker model (speaker-embedding-extractor-model.cc), as strings.
 
-    It knows two frameworks, of which "wespeaker" means: features of samples at 16-bit scale
-    (`normalize_samples` 0). It reads no window_type for them, and computes its features with a Povey
-    window up to 7600 Hz; that key is for people and other runtimes.
+    It computes one kind of features, of samples in [-1, 1] (`normalize_samples` 1) or at 16-bit scale (0), and
+    takes off their mean; with others it would give other embeddings without a word. A model that takes others
+    gets none of these keys, so that sherpa-onnx refuses it.
     """
+    if not computed_by_sherpa(front):
+        return {}
     return {
         "framework": "wespeaker",
         "language": "multilingual",
         "url": "https://pypi.org/project/distilvox",
         "comment": f"distilvox {__version__}: log-mel features to speaker embedding",
-        "sample_rate": str(SAMPLE_RATE),
+        "sample_rate": str(front.sample_rate),
         "output_dim": str(dim),
-        "normalize_samples": "0",
+        "normalize_samples": "1" if front.scale == 1 else "0",
         "feature_normalize_type": "global-mean",
-        "window_type": "hamming",
+        "window_type": front.window,
     }
+
+
+def computed_by_sherpa(front: FrontEnd) -> bool:
+    """Whether sherpa-onnx computes these features; what the gate leaves out is left to the graph."""
+    theirs = PRESETS["sherpa"]
+    return front.scale in (1.0, 32768.0) and theirs == replace(
+        front, scale=theirs.scale, gate_db=theirs.gate_db
+    )
 
 
 def space_id(student: Student, model: Mapping[str, Any]) -> str:

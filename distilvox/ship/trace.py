@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distilvox.models import Student
+from distilvox.models.gate import keep_sound
 
 OPSET = 18
 """Old enough for the runtimes on phones, new enough for the exporter, which starts here."""
@@ -25,14 +26,18 @@ BACKBONE = "backbone/"
 class FeatureModel(nn.Module):
     """Features [B, T, F] → embedding [B, D]: a student without its front end.
 
-    Subtracts each bin's mean over time itself: twice is as good as once, and callers forget it.
+    Leaves out frames without sound where the front end does, and subtracts each bin's mean over time itself: twice
+    is as good as once, and callers forget it.
     """
 
     def __init__(self, student: Student) -> None:
         super().__init__()
+        self.gate_db = student.frontend.config.gate_db
         self.backbone = student.backbone
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.gate_db:
+            features = keep_sound(features, self.gate_db)
         return self.backbone(features - features.mean(dim=1, keepdim=True))
 
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from distilvox.audio import SAMPLE_RATE
 from distilvox.errors import UserError, require, unknown
-from distilvox.models.frontend import FULL_SCALE, Fbank
+from distilvox.models.fbank import Fbank
+from distilvox.models.frontend import FrontEnd
 from distilvox.teachers import session
 from distilvox.teachers.base import Teacher
 
@@ -75,7 +76,7 @@ def read_feed(graph: InferenceSession, where: str) -> Feed:
     framework = said.get("framework", "wespeaker")
     if framework not in WINDOW_OF and kind != "waves":
         raise unknown(f"framework in the metadata of {where}", framework, WINDOW_OF)
-    scales = {"0": FULL_SCALE, "1": 1.0}
+    scales = {"0": 32768.0, "1": 1.0}
     usual = "1" if kind == "waves" or framework == "3d-speaker" else "0"
     means = {"global-mean": True, "": False}
     return Feed(
@@ -132,7 +133,7 @@ class OnnxTeacher(Teacher):
     def __init__(self, path: Path, *, uri: str) -> None:
         graph = session.open_session(path, where=path, threads=torch.get_num_threads())
         feed = read_feed(graph, str(path))
-        front = Fbank(feed.sample_rate, MELS, mean_norm=feed.mean, window=feed.window)
+        front = Fbank(features_of(feed))
         alone = feed.alone or not batches(graph, feed, front)
         if alone:
             graph = session.open_session(path, where=path)
@@ -167,11 +168,23 @@ class OnnxTeacher(Teacher):
         return None
 
 
+def features_of(feed: Feed) -> FrontEnd:
+    """The features that a graph with such a feed was trained on."""
+    return FrontEnd(
+        sample_rate=feed.sample_rate,
+        mels=MELS,
+        window=feed.window,
+        high=feed.sample_rate / 2,
+        scale=feed.scale,
+        mean_norm=feed.mean,
+    )
+
+
 def prepare(waves: Float[Tensor, "B N"], feed: Feed, front: nn.Module) -> Float[np.ndarray, "B ..."]:
     """What the graph takes, on the CPU."""
     if feed.kind == "waves":
         return (waves.float() * feed.scale).cpu().numpy()
-    features = front(waves * (feed.scale / FULL_SCALE))  # the front end multiplies by 32768 itself
+    features = front(waves)
     return (features.transpose(1, 2) if feed.kind == "planes" else features).cpu().contiguous().numpy()
 
 

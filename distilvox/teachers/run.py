@@ -30,7 +30,9 @@ class RunTeacher(Teacher):
     ) -> None:
         super().__init__(
             uri=uri,
-            id=weights_id(student.state_dict(), recipe=f"run {student.name} {student.config}"),
+            id=weights_id(
+                student.state_dict(), recipe=f"run {student.name} {student.config} {student.frontend.config}"
+            ),
             sample_rate=sample_rate,
             embedding_dim=student.embedding_dim,
             views=views,

@@ -200,6 +200,8 @@ class RunConfig:
         targets: how the teacher is used; None for plain training.
         finetune: a second stage with a larger margin; its fields go by their full names only.
         subset: the speakers and utterances that are trained on; its fields go by their full names only.
+        frontend: the student's features: `sherpa`, `wespeaker` or `3dspeaker`, `?field=value&…` behind it sets fields
+            (`distilvox.models.frontend.read_frontend`); if empty, those of `init`, or sherpa's without one.
     """
 
     student: str = ""
@@ -211,3 +213,4 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     subset: SubsetConfig = field(default_factory=SubsetConfig)
+    frontend: str = ""

@@ -13,7 +13,7 @@ from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.files import read_json, write_json
 from distilvox.locks import LOCK
-from distilvox.models.runfolder import CONFIG, VERSION, WEIGHTS
+from distilvox.models.runfolder import CONFIG, VERSION, WEIGHTS, model_record
 from distilvox.teachers.base import Teacher
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
@@ -45,7 +45,7 @@ def settings(config: RunConfig, student: models.Student, init: Init | None) -> d
     """
     parts = {part: to_json(getattr(config, part)) for part in ("objective", "views", "targets", "train")}
     return {
-        "model": {"name": student.name, "config": to_json(student.config)},
+        "model": model_record(student),
         "init": init.record() if init else None,
         **parts,
         "finetune": to_json(config.finetune) if config.finetune.epochs else None,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from distilvox import models
 from distilvox.errors import require
 from distilvox.files import sha256_file
+from distilvox.models.frontend import DEFAULT, read_frontend
 from distilvox.models.head import SpeakerHead
-from distilvox.models.runfolder import WEIGHTS, LoadedRun, load_student
+from distilvox.models.runfolder import WEIGHTS, LoadedRun, load_student, model_record
 from distilvox.train.config import RunConfig
-from distilvox.train.fields import differences, to_json
+from distilvox.train.fields import differences
 
 DEFAULT_STUDENT = "xvector-s"
 SCHEME = "run:"
@@ -59,7 +61,8 @@ def make_student(config: RunConfig) -> tuple[models.Student, Init | None]:
             fields that differ).
     """
     if not config.init:
-        return models.build(config.student or DEFAULT_STUDENT, **config.student_options), None
+        front = read_frontend(config.frontend or DEFAULT)
+        return models.build(config.student or DEFAULT_STUDENT, front, **config.student_options), None
     folder = config.init.removeprefix(SCHEME)
     require(
         config.init.startswith(SCHEME) and folder != "",
@@ -68,22 +71,34 @@ def make_student(config: RunConfig) -> tuple[models.Student, Init | None]:
         allowed="run:FOLDER, written by distilvox train, distil or import",
     )
     run = load_student(Path(folder))
-    if config.student or config.student_options:
+    if config.student or config.student_options or config.frontend:
         _check_same(config, run.student, folder)
     return run.student.train(), Init(config.init, sha256_file(Path(folder) / WEIGHTS), run)
 
 
 def _check_same(config: RunConfig, theirs: models.Student, folder: str) -> None:
-    name = config.student or theirs.name
-    base = {} if config.student else to_json(theirs.config)
-    ours = models.build(name, **{**base, **config.student_options})
-    a, b = to_json(ours.config), to_json(theirs.config)
-    different = [f"{field} {a.get(field)!r}, there {b.get(field)!r}" for field in differences(a, b)]
+    there = model_record(theirs)
+    front = read_frontend(config.frontend) if config.frontend else theirs.frontend.config
+    base = {} if config.student else there["config"]
+    ours = models.build(config.student or theirs.name, front, **{**base, **config.student_options})
+    here = model_record(ours)
+    different = [
+        f"{field.rpartition('.')[2]} {_at(here, field)!r}, there {_at(there, field)!r}"
+        for field in differences(here, there)
+        if field != "name"
+    ]
     if type(ours.config) is not type(theirs.config):
-        different = [f"{name}, there {theirs.name}"]
+        different = [f"{ours.name}, there {theirs.name}"]
     require(
         not different,
         f"the student is not built as the one in {folder}, which it shall start from",
         got="; ".join(different),
-        remedy="name no student and no options: they are then the run's own",
+        remedy="name no student, no front end and no options: they are then the run's own",
     )
+
+
+def _at(record: Any, field: str) -> Any:
+    """What stands under a dotted name."""
+    for name in field.split("."):
+        record = record.get(name)
+    return record
