@@ -68,7 +68,17 @@ FORBIDDEN = ("torch", "pyarrow", "scipy", "jaxtyping", "onnx", "safetensors", "p
 
 
 @pytest.mark.parametrize(
-    "module", ["distilvox", "distilvox.ship.runtime", "distilvox.ship.verify", "distilvox.cli.shipping"]
+    "module",
+    [
+        "distilvox",
+        "distilvox.ship.runtime",
+        "distilvox.ship.verify",
+        "distilvox.ship.enrolment",
+        "distilvox.ship.bookexport",
+        "distilvox.ship.bookcheck",
+        "distilvox.cli.shipping",
+        "distilvox.cli.enrolling",
+    ],
 )
 def test_the_runtime_loads_neither_torch_nor_anything_of_training(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"

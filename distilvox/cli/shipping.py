@@ -127,13 +127,16 @@ def embed(
 
 
 def verify(
-    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE|BOOK")],
     a: Annotated[Positional[Path], arg(metavar="A")],
-    b: Annotated[Positional[Path], arg(metavar="B")],
+    b: Annotated[Positional[Path | None], arg(metavar="[B]")] = None,
     /,
     *,
+    as_: Annotated[str | None, arg(name="as")] = None,
+    model: Path | None = None,
     threshold: float | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
+    journal: bool = False,
     json: bool = False,
 ) -> None:
     """Do two files hold the same speaker? Prints the score, the threshold and the decision, without torch.
@@ -141,21 +144,42 @@ def verify(
     The decision states the false-accept rate that its threshold was set for and the trials this rests on.
     Exit code 0 for accept, 3 for reject, 4 where the bundle has no threshold.
 
+    With --as NAME the words are BOOK FILE: is the file of the person who is enrolled under this name?
+
     Examples:
         distilvox verify bundle/ anna.wav unknown.wav
         distilvox verify bundle/ enrolled/anna.npz unknown.wav --json
+        distilvox verify --as Anna people.book unknown.wav
 
     Args:
-        bundle: a folder that `distilvox export` made.
+        bundle: a folder that `distilvox export` made; with --as, a book that `distilvox enrol` made.
         a: a speech file, or an embedding that `distilvox embed --out-folder` wrote.
-        b: the other one.
+        b: the other one; none with --as.
+        as_: the name of an enrolled person.
+        model: with --as: the bundle, where it is not the one that the book was last used with.
         threshold: accept scores above this cosine, instead of the bundle's own threshold.
-        precision: float32, or int8 (smaller).
+        precision: float32 (if not given), or int8 (smaller); a book knows its own.
+        journal: with --as: keep the decision in the book.
         json: print JSON on stdout.
     """
     from distilvox.ship.verify import verify_files
 
-    decision = verify_files(bundle, a, b, threshold=threshold, precision=precision)
+    if as_ is not None:
+        from distilvox.ship.enrolment import verify_person
+
+        require(b is None, "with --as, the words are BOOK FILE", got=f"three words, the last {b}")
+        require(
+            precision is None, "a book knows its own precision", got=precision, remedy="leave out --precision"
+        )
+        decision = verify_person(bundle, as_, a, model=model, threshold=threshold, keep=journal)
+    else:
+        if b is None:
+            raise UserError(
+                "verify compares two files", got="one", remedy="give BUNDLE A B, or --as NAME BOOK FILE"
+            )
+        unused = "--model" * (model is not None) or "--journal" * journal
+        require(not unused, f"{unused} goes with --as NAME", remedy="leave it out")
+        decision = verify_files(bundle, a, b, threshold=threshold, precision=precision or "float32")
     if json:
         print(decision.to_json())  # noqa: T201 (machine output)
     else:

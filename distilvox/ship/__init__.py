@@ -5,6 +5,16 @@
 - `bundle`    a bundle's files, each checked against its card before use
 - `card`      what `card.json` holds
 - `verify`    what the command line calls of these
+- `book`      enrolled people in one SQLite file: enrol, identify, remove
+- `person`    what a book holds of people: names, recordings, their space
+- `bookfile`  the SQLite file itself: many processes, kills, damage
+- `cohesion`  do several recordings hold one voice?
+- `nearest`   who is most like an embedding: one blocked product
+- `removal`   deleting that deletes
+- `journal`   decisions kept in the book
+- `bookcheck` is a book whole?
+- `bookexport` a book as Parquet or npz
+- `enrolment` from recordings to a book and back
 - `export`    run folder → bundle (from here on with torch)
 - `trace`     PyTorch → ONNX
 - `parity`    ONNX against PyTorch at unseen lengths

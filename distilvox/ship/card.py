@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -131,6 +133,12 @@ class Card:
     def space_of(self, precision: str) -> str:
         """The embedding space of one precision: int8 moves embeddings, so it has its own."""
         return self.space if precision == "float32" else f"{self.space}-{precision}"
+
+    @property
+    def calibration_id(self) -> str:
+        """16 hex digits over what decisions rest on: equal only where the same score decides the same."""
+        rests_on = asdict(self)["operating_point"]
+        return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         return {"version": CARD_VERSION, **asdict(self)}

@@ -1,0 +1,177 @@
+"""From recordings to a book and back: enrol, verify a named person, identify. Paths in, records out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from distilvox.audio import AudioError, read_audio
+from distilvox.errors import UserError, require
+from distilvox.ship import journal
+from distilvox.ship.book import Book
+from distilvox.ship.bookfile import no_book
+from distilvox.ship.decision import Decision, decide, percent, printable
+from distilvox.ship.person import Enrolment, Recording, Space, audio_hash
+from distilvox.ship.runtime import Verifier, cosine
+
+INT8 = "-int8"
+"""How the id of an int8 model's space ends."""
+
+
+@dataclass(frozen=True)
+class Identified:
+    """Who is nearest to a recording. `people`: (name, cosine), best first; `decision`: about the first of them."""
+
+    people: tuple[tuple[str, float], ...]
+    decision: Decision
+
+    def __str__(self) -> str:
+        lines = [f"  {cosine:.4f}  {printable(name)}" for name, cosine in self.people]
+        return "\n".join([*lines, str(self.decision)])
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        people = [{"name": name, "score": cosine} for name, cosine in self.people]
+        found = {"people": people, "decision": asdict(self.decision)}
+        return json.dumps(found, sort_keys=True, allow_nan=False)
+
+
+def space_of(verifier: Verifier, model: Path | str = "") -> Space:
+    """What a book must state to be used with this verifier."""
+    card = verifier.card
+    where = str(Path(model).absolute()) if model else ""
+    return Space(verifier.space, card.model["embedding_dim"], card.calibration_id, where)
+
+
+def precision_of(book: Book) -> str:
+    """Which of a bundle's models a book belongs to: the id of its space says it."""
+    return "int8" if book.space.id.endswith(INT8) else "float32"
+
+
+def verifier_for(book: Path, model: Path | None, precision: str | None = None) -> Verifier:
+    """The model of a book: the one given, else the one that the book was last used with.
+
+    An int8 book is served by the int8 model without being asked.
+    """
+    if book.exists():
+        with Book.open(book) as opened:
+            held = opened.space
+            precision = precision or precision_of(opened)
+        if model is None and held.model:
+            model = Path(held.model)
+            require(
+                model.exists(),
+                f"the bundle that {book} was made with is gone",
+                got=model,
+                remedy="say where it is now: --model BUNDLE",
+            )
+    if model is None and not book.exists():
+        raise no_book(book)
+    if model is None:
+        raise UserError(f"{book} needs a model", remedy="give a bundle: --model BUNDLE")
+    return Verifier.load(model, precision=precision or "float32")
+
+
+def enrol_files(
+    book: Path | str,
+    name: str,
+    files: Sequence[Path | str],
+    *,
+    model: Path | str | None = None,
+    precision: str | None = None,
+    force: bool = False,
+) -> Enrolment:
+    """Enrols a person from recordings: all of them, or none.
+
+    Args:
+        book: made if it does not exist; then `model` is needed.
+        name: of the person.
+        files: recordings, at least one; several sessions make a better enrolment than one.
+        model: the bundle; None: the one that the book was last used with.
+        precision: "float32" or "int8"; None: the book's own, float32 in a new one.
+        force: enrol recordings that do not fit the others.
+
+    Raises:
+        UserError: a recording cannot be used or does not fit, and is named; another model; see `Book`.
+    """
+    book, model = Path(book), None if model is None else Path(model)
+    require(len(files) > 0, "nothing to enrol", allowed="one recording or more")
+    verifier = verifier_for(book, model, precision)
+    recordings, refused = [], []
+    for file in map(Path, files):
+        try:
+            wave = read_audio(file)
+            seconds = len(wave) / verifier.card.model.get("sample_rate", 16_000)
+            recordings.append(Recording(verifier.embed(wave), audio_hash(wave), seconds, file.name))
+        except AudioError as error:
+            refused.append(f"{file}: {error.reason}")
+    require(
+        not refused,
+        f"{len(refused)} of {len(files)} recordings cannot be used: nobody was enrolled",
+        got="; ".join(refused[:5]),
+        remedy="record again, or leave them out",
+    )
+    point = verifier.card.operating_point
+    with Book.open(book, space_of(verifier, model or ""), create=True) as opened:
+        return opened.enrol(
+            name, recordings, threshold=None if point is None else point.threshold, force=force
+        )
+
+
+def verify_person(
+    book: Path | str,
+    name: str,
+    file: Path | str,
+    *,
+    model: Path | str | None = None,
+    threshold: float | None = None,
+    keep: bool = False,
+) -> Decision:
+    """Is this recording of the person enrolled under this name? `keep` writes the decision to the journal."""
+    book, model = Path(book), None if model is None else Path(model)
+    verifier = verifier_for(book, model)
+    with Book.open(book, space_of(verifier)) as opened:
+        person = opened.person(name)
+        score = cosine(verifier.embedding_of(file), person.mean)
+        decision = decide(score, verifier.card.operating_point, threshold, verifier.precision)
+        if person.count > 1:
+            decision = noted(
+                decision, f"{person.count} recordings enrolled; rates are those of one against one"
+            )
+        if keep:
+            journal.write(opened, "verify", person.name, Path(file).name, decision)
+    return decision
+
+
+def identify_file(
+    book: Path | str,
+    file: Path | str,
+    *,
+    model: Path | str | None = None,
+    top: int = 5,
+    threshold: float | None = None,
+    keep: bool = False,
+) -> Identified:
+    """Who of the enrolled is it, and is it anybody at all? `keep` writes the decision to the journal."""
+    book, model = Path(book), None if model is None else Path(model)
+    verifier = verifier_for(book, model)
+    with Book.open(book, space_of(verifier)) as opened:
+        enrolled = len(opened)
+        require(enrolled > 0, f"nobody is enrolled in {book}", remedy=f"distilvox enrol {book} NAME FILE...")
+        people = opened.identify(verifier.embedding_of(file), top)
+        decision = decide(people[0][1], verifier.card.operating_point, threshold, verifier.precision)
+        if decision.false_accept_target is not None:
+            stranger = 1 - (1 - decision.false_accept_target) ** enrolled
+            among = f"a stranger is compared with {enrolled:,} people and passes as one of them"
+            decision = noted(decision, f"{among} in up to {percent(stranger)} of cases")
+        if keep:
+            who = people[0][0] if decision.accept else None
+            journal.write(opened, "identify", who, Path(file).name, decision)
+    return Identified(tuple(people), decision)
+
+
+def noted(decision: Decision, note: str) -> Decision:
+    """The decision with one more note."""
+    return replace(decision, note="; ".join(filter(None, (decision.note, note))))
