@@ -188,7 +188,8 @@ def test_a_student_learns_from_two(how: str, corpus: Corpus, judge: Judge, tmp_p
     )
     record = json.loads((out / "config.json").read_text())
     assert record["targets"]["ensemble"] == how
-    assert record["teacher"] == {"uri": "toy:20,toy:150", "id": teacher.id}
+    assert record["teacher"] == teacher.record()
+    assert (record["teacher"]["uri"], record["teacher"]["id"]) == ("toy:20,toy:150", teacher.id)
     looked = json.loads((out / "preflight.json").read_text())
     assert [member["teacher"] for member in looked["members"]] == ["toy:20", "toy:150"]
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from distilvox.errors import UserError
+from distilvox.models.frontend import FrontEnd
 from distilvox.teachers import load
 
 DIM = 5
 WEIGHT = np.random.default_rng(7).standard_normal((80, DIM)).astype(np.float32)
+
+WESPEAKER = {"framework": "wespeaker", "normalize_samples": "0", "feature_normalize_type": "global-mean"}
+SPEAKER3D = {"framework": "3d-speaker", "normalize_samples": "1", "feature_normalize_type": "global-mean"}
 
 
 def write(
@@ -29,7 +36,12 @@ def write(
     kind: int = TensorProto.FLOAT,
     weight: np.ndarray = WEIGHT,
 ) -> Path:
-    """A graph from `speech` of this shape to `embs`; by default the mean over frames times a matrix."""
+    """A graph from `speech` of this shape to `embs`; by default the mean over frames times a matrix.
+
+    A graph of log-mels says that it is WeSpeaker's, unless metadata are given.
+    """
+    if metadata is None:
+        metadata = WESPEAKER if len(shape) == 3 else {}
     made = nodes or [
         helper.make_node("ReduceMean", ["speech", "time"], ["pooled"], keepdims=0),
         helper.make_node("MatMul", ["pooled", "weight"], ["embs"]),
@@ -48,7 +60,7 @@ def write(
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, metadata or {})
+    helper.set_model_props(model, metadata)
     onnx.save(model, path)
     return path
 
@@ -88,6 +100,11 @@ def speech(rng: np.random.Generator, count: int = 2) -> torch.Tensor:
     return torch.from_numpy(0.1 * loud * rng.standard_normal((count, 12_000))).float()
 
 
+def expected_of(features: list[np.ndarray]) -> np.ndarray:
+    """What `square_nodes` make of features."""
+    return np.stack([(each**2).mean(0) @ WEIGHT for each in features])
+
+
 def test_a_waveform_graph_gets_the_samples(tmp_path: Path, rng: np.random.Generator) -> None:
     waves = speech(rng)
     path = write(tmp_path / "m.onnx", ["B", "N"], nodes=waveform_nodes(), outputs={"embs": ["B", 2]})
@@ -104,19 +121,15 @@ def test_a_waveform_graph_gets_the_samples(tmp_path: Path, rng: np.random.Genera
     assert teacher.sample_rate == 8_000
 
 
-WESPEAKER = {"framework": "wespeaker", "normalize_samples": "0", "feature_normalize_type": "global-mean"}
-SPEAKER3D = {"framework": "3d-speaker", "normalize_samples": "1", "feature_normalize_type": "global-mean"}
-
-
 @pytest.mark.parametrize(
     ("metadata", "window", "scale", "mean"),
     [
-        ({}, "hamming", 32768, True),
         (WESPEAKER, "hamming", 32768, True),
         (SPEAKER3D, "povey", 1, True),
         ({"framework": "3d-speaker"}, "povey", 1, True),
         ({**SPEAKER3D, "feature_normalize_type": ""}, "povey", 1, False),
         ({**WESPEAKER, "window_type": "povey"}, "povey", 32768, True),
+        ({"framework": "wespeaker", "normalize_samples": "1"}, "hamming", 1, True),
     ],
 )
 def test_a_graph_of_log_mels_gets_those_of_its_makers(
@@ -226,11 +239,11 @@ def test_other_types_outputs_and_makers_are_refused(tmp_path: Path) -> None:
     write(path, ["B", "T", 80], metadata={"framework": "nemo"})
     with pytest.raises(UserError, match=r"(?s)unknown framework in the metadata.*3d-speaker, wespeaker"):
         load(f"onnx:{path}")
-    write(path, ["B", "T", 80], metadata={"feature_normalize_type": "per_feature"})
+    write(path, ["B", "T", 80], metadata={**WESPEAKER, "feature_normalize_type": "per_feature"})
     with pytest.raises(UserError, match=r"(?s)unknown feature_normalize_type.*global-mean"):
         load(f"onnx:{path}")
-    write(path, ["B", "T", 80], metadata={"window_type": "square"})
-    with pytest.raises(UserError, match=r"(?s)unknown window of the front end.*hamming, povey"):
+    write(path, ["B", "T", 80], metadata={**WESPEAKER, "window_type": "square"})
+    with pytest.raises(UserError, match=r"(?s)unknown window of the front end.*hamming, hann, povey"):
         load(f"onnx:{path}")
 
 
@@ -247,3 +260,187 @@ def test_no_file(tmp_path: Path) -> None:
         load("onnx:")
     with pytest.raises(UserError, match="no such file for onnx:"):
         load(f"onnx:{tmp_path / 'nothing.onnx'}")
+
+
+# ---- what the file does not say, the URI says ---------------------------------------------------------------------
+
+
+def test_features_that_nobody_says_are_asked_for(tmp_path: Path) -> None:
+    """3D-Speaker's own export, and WeSpeaker's, have no metadata: both were fed a Hamming window in silence."""
+    path = write(tmp_path / "m.onnx", ["B", "T", 80], metadata={})
+    with pytest.raises(UserError) as caught:
+        load(f"onnx:{path}")
+    what, got, allowed, remedy = str(caught.value).splitlines()
+    assert what == f"nothing says with which features this ONNX model was trained: {path}"
+    assert "no framework in its metadata" in got
+    for words in (
+        f"onnx:{path}?frontend=wespeaker (",
+        "Hamming",
+        "frontend=3dspeaker (",
+        "Povey",
+        "frontend=sherpa (",
+    ):
+        assert words in allowed
+    assert "distilvox teacher URI --corpus" in remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "window", "scale"),
+    [
+        ("frontend=wespeaker", "hamming", 32768),
+        ("frontend=3dspeaker", "povey", 1),
+        ("window=povey", "povey", 1),
+        ("window=hamming", "hamming", 32768),
+        ("window=povey&scale=32768", "povey", 32768),
+        ("frontend=3dspeaker&window=hann", "hann", 1),
+    ],
+)
+def test_the_uri_says_the_features(
+    tmp_path: Path, rng: np.random.Generator, said: str, window: str, scale: float
+) -> None:
+    path = write(tmp_path / "m.onnx", ["B", "T", 80], nodes=square_nodes(), metadata={})
+    waves = speech(rng)
+    waves[1] *= 1e-3
+    theirs = {"hann": "hanning"}.get(window, window)  # as kaldi-native-fbank calls Kaldi's
+    features = [kaldi(wave.numpy(), window=theirs, scale=scale).astype(np.float64) for wave in waves]
+    expected = expected_of([each - each.mean(0) for each in features])
+    teacher = load(f"onnx:{path}?{said}")
+    np.testing.assert_allclose(
+        teacher.embed(waves).numpy(), expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max()
+    )
+    assert teacher.frontend is not None
+    assert (teacher.frontend.window, teacher.frontend.scale) == (window, scale)
+    assert teacher.record()["frontend"]["window"] == window
+
+
+def test_the_uri_changes_what_the_metadata_say_and_the_id_follows(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", ["B", "T", 80], metadata=WESPEAKER)
+    plain, other = load(f"onnx:{path}"), load(f"onnx:{path}?window=povey")
+    assert plain.frontend is not None
+    assert other.frontend is not None
+    assert dataclasses.replace(plain.frontend, window="povey") == other.frontend
+    assert plain.id != other.id
+    assert load(f"onnx:{path}?frontend=wespeaker").id == plain.id
+    twin = plain.under(other.frontend)
+    assert twin is not None
+    assert twin.id == other.id
+
+
+def test_our_own_export_carries_its_front_end_whole(tmp_path: Path) -> None:
+    front = FrontEnd(window="hann", high=7_000.0, scale=1.0, snip_edges=False, gate_db=30.0)
+    meta = {"frontend": json.dumps(front.to_json())}
+    teacher = load(f"onnx:{write(tmp_path / 'm.onnx', ['B', 'T', 80], metadata=meta)}")
+    assert teacher.frontend == dataclasses.replace(front, gate_db=0.0)  # that one is inside the graph
+    for damaged, message in (
+        ("{", "frontend in the metadata of .* is damaged"),
+        ("[]", "is no table"),
+        ('{"windw": 1}', "windw"),
+    ):
+        path = write(tmp_path / "d.onnx", ["B", "T", 80], metadata={"frontend": damaged})
+        with pytest.raises(UserError, match=message):
+            load(f"onnx:{path}")
+
+
+def test_what_a_uri_cannot_say(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", ["B", "T", 80], metadata={})
+    for said, message in (
+        ("frontend=3d-speaker", r"(?s)unknown front end.*did you mean '3dspeaker'"),
+        ("window=square", r"(?s)unknown window of the front end.*hamming, hann, povey"),
+        ("windw=povey", r"(?s)unknown option of onnx:.*did you mean 'window'"),
+        ("scale=1", r"(?s)single fields.*scale=1.*frontend=.*window=hamming\|povey"),
+        ("window=hann", r"(?s)single fields.*window=hann"),
+        ("window=povey&scale=full", r"(?s)bad scale of the front end.*'full'"),
+        ("window=povey&snip_edges=perhaps", r"(?s)bad snip_edges of the front end.*true or false"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(f"onnx:{path}?{said}")
+    path = write(tmp_path / "w.onnx", ["B", "N"], nodes=waveform_nodes(), outputs={"embs": ["B", 2]})
+    with pytest.raises(UserError, match=r"(?s)makes its features itself.*window.*leave the options out"):
+        load(f"onnx:{path}?window=povey")
+
+
+@pytest.mark.parametrize("rate", ["16k", "", "16000.0", "-16000", "0", "१६०००"])
+@pytest.mark.parametrize("shape", [["B", "T", 80], ["B", "N"]])
+def test_a_sample_rate_that_is_no_number_is_refused(tmp_path: Path, rate: str, shape: list[Any]) -> None:
+    path = write(tmp_path / "m.onnx", shape, metadata={**WESPEAKER, "sample_rate": rate})
+    with pytest.raises(UserError) as caught:
+        load(f"onnx:{path}")
+    what, got, *_ = str(caught.value).splitlines()
+    assert what == f"sample_rate in the metadata of {path} is no whole number"
+    assert got == f"  got:     {rate!r}"
+
+
+# ---- NeMo's, as sherpa-onnx distributes them ----------------------------------------------------------------------
+
+NEMO = {
+    "framework": "nemo",
+    "sample_rate": "16000",
+    "window_type": "hann",
+    "feature_normalize_type": "per_feature",
+}
+
+
+def write_nemo(path: Path, metadata: dict[str, str], *, batch: Any = "B") -> Path:
+    """Features [B, 80, T] and their lengths → logits, then the embedding: mean of the features' fourth powers,
+    and the length."""
+    nodes = [
+        helper.make_node("Mul", ["audio", "audio"], ["squares"]),
+        helper.make_node("Mul", ["squares", "squares"], ["fourth"]),
+        helper.make_node("ReduceMean", ["fourth", "time"], ["pooled"], keepdims=0),
+        helper.make_node("Cast", ["length"], ["frames"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["frames", "last"], ["column"]),
+        helper.make_node("Concat", ["pooled", "column"], ["second"], axis=1),
+        helper.make_node("Neg", ["pooled"], ["first"]),
+    ]
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "titanet",
+        [tensor("audio", TensorProto.FLOAT, [batch, 80, "T"]), tensor("length", TensorProto.INT64, [batch])],
+        [tensor("first", TensorProto.FLOAT, [batch, 80]), tensor("second", TensorProto.FLOAT, [batch, 81])],
+        [
+            numpy_helper.from_array(np.array([2], dtype=np.int64), "time"),
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "last"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("batch", ["B", 1])
+def test_nemo_is_fed_by_position_and_its_second_output_is_the_embedding(
+    tmp_path: Path, golden: Callable[[str], Any], batch: Any
+) -> None:
+    case = golden("sherpa_nemo_features")["cases"][0]
+    n = np.arange(case["samples"])
+    wave = (
+        0.3 * np.sin(0.02 * n) + 0.2 * np.sin(1e-4 * n**2) + 0.05 * np.sin(1.7 * n + 0.5 * np.sin(0.003 * n))
+    )
+    teacher = load(f"onnx:{write_nemo(tmp_path / 'm.onnx', NEMO, batch=batch)}")
+    found = teacher.embed(torch.from_numpy(np.stack([wave, 0.5 * wave])).float())
+    features = np.array(case["normalised"]).reshape(case["shape"])
+    np.testing.assert_allclose(found[0, :80], (features**4).mean(0), rtol=2e-3, atol=1e-3)
+    assert found[:, 80].tolist() == [case["shape"][0]] * 2
+    assert (teacher.embedding_dim, teacher.sample_rate, teacher.frontend) == (81, 16_000, None)
+
+
+def test_nemo_without_metadata_is_asked_for(tmp_path: Path) -> None:
+    bare = write_nemo(tmp_path / "m.onnx", {})
+    with pytest.raises(
+        UserError, match=r"(?s)nothing says with which features.*number of frames.*\?frontend=nemo"
+    ):
+        load(f"onnx:{bare}")
+    said = load(f"onnx:{bare}?frontend=nemo")
+    waves = 0.1 * torch.randn(2, 8_000)
+    assert torch.equal(said.embed(waves), load(f"onnx:{write_nemo(tmp_path / 'n.onnx', NEMO)}").embed(waves))
+    with pytest.raises(UserError, match=r"(?s)NeMo's features have no such option.*scale"):
+        load(f"onnx:{bare}?frontend=nemo&scale=1")
+    with pytest.raises(
+        UserError, match=r"(?s)nothing says with which features.*3dspeaker, and a second input"
+    ):
+        load(f"onnx:{bare}?frontend=3dspeaker")
+    loud = write_nemo(tmp_path / "l.onnx", {**NEMO, "feature_normalize_type": "global-mean"})
+    with pytest.raises(UserError, match=r"(?s)unknown feature_normalize_type.*per_feature"):
+        load(f"onnx:{loud}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from distilvox.errors import UserError
+from distilvox.models.fbank import Fbank
+from distilvox.models.frontend import PRESETS
 from distilvox.teachers import load
 from distilvox.teachers.speechbrain import LogMel, mel_filters, read_labels
 from distilvox.teachers.speechbrain_net import Sizes, SpeechBrainECAPA, sizes
@@ -20,6 +23,17 @@ from tests.hub_making import put_folder, use_cache
 from tests.reference import speechbrain as reference
 
 MELS, CHANNELS, SCALE, GATE, POOLED, INNER, DIM = 20, 12, 4, 3, 10, 5, 7
+HYPERPARAMS = f"""n_mels: {MELS}
+pretrained_path: speechbrain/spkrec-ecapa-voxceleb
+compute_features: !new:speechbrain.lobes.features.Fbank
+    n_mels: !ref <n_mels>
+mean_var_norm: !new:speechbrain.processing.features.InputNormalization
+    norm_type: sentence
+    std_norm: False
+embedding_model: !new:os.system ['touch mark']
+modules:
+    compute_features: !ref <compute_features>
+"""
 SPEAKERS = ("id10001", "o'neill", "id10003", "Zoë")
 
 
@@ -82,7 +96,7 @@ def folder(tmp_path: Path) -> Path:
     torch.save({"weight": torch.randn(len(SPEAKERS), DIM)}, tmp_path / "classifier.ckpt")
     torch.save({"count": 3, "glob_mean": torch.zeros(1)}, tmp_path / "mean_var_norm_emb.ckpt")
     (tmp_path / "label_encoder.txt").write_text(labels(), encoding="utf-8")
-    (tmp_path / "hyperparams.yaml").write_text("model: !new:os.system ['touch mark']\n")
+    (tmp_path / "hyperparams.yaml").write_text(HYPERPARAMS)
     return tmp_path
 
 
@@ -182,7 +196,7 @@ def test_the_head_is_the_classifier_with_the_encoder_s_names(folder: Path, name:
 
 def test_without_a_classifier_there_is_no_head(folder: Path) -> None:
     with_head = load(f"speechbrain:{folder}")
-    for name in ("classifier.ckpt", "label_encoder.txt", "mean_var_norm_emb.ckpt", "hyperparams.yaml"):
+    for name in ("classifier.ckpt", "label_encoder.txt", "mean_var_norm_emb.ckpt"):
         (folder / name).unlink()
     teacher = load(f"speechbrain:{folder}")
     assert teacher.head() is None
@@ -325,3 +339,58 @@ def test_a_repository_of_that_layout_is_read_from_the_cache(
     assert head is not None
     assert own is not None
     assert head.names == own.names == SPEAKERS
+
+
+def test_without_settings_the_features_are_asked_for(folder: Path) -> None:
+    """3D-Speaker's ECAPA-TDNN under SpeechBrain's names was fed SpeechBrain's features in silence."""
+    own = load(f"speechbrain:{folder}")
+    (folder / "hyperparams.yaml").unlink()
+    with pytest.raises(UserError) as caught:
+        load(f"speechbrain:{folder}")
+    message = str(caught.value)
+    assert f"nothing says with which features the network in {folder} was trained" in message
+    for words in ("?frontend=speechbrain", "?frontend=3dspeaker", "Povey", "fetch hyperparams.yaml too"):
+        assert words in message
+    assert load(f"speechbrain:{folder}?frontend=speechbrain").id == own.id
+    waves = 0.1 * torch.randn(2, 8_000)
+    other = load(f"speechbrain:{folder}?frontend=3dspeaker")
+    assert other.frontend == dataclasses.replace(PRESETS["3dspeaker"], mels=MELS)
+    assert other.id != own.id
+    truth = other.get_submodule("network")(Fbank(other.frontend)(waves))
+    torch.testing.assert_close(other.embed(waves), truth)
+    twin = other.under(dataclasses.replace(other.frontend, window="hamming"))
+    assert twin is not None
+    assert twin.id == load(f"speechbrain:{folder}?frontend=3dspeaker&window=hamming").id
+    with pytest.raises(UserError, match=r"(?s)too short.*800 samples.*\d+ and more"):
+        other.embed(torch.zeros(1, 800))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("n_mels: 20", "n_mels: 24"), r"(?s)says other features than those of spkrec.*n_mels: 24"),
+        (
+            ("    n_mels: !ref <n_mels>", "    n_mels: 20\n    f_max: 7600"),
+            r"(?s)says other features.*f_max: 7600",
+        ),
+        (("std_norm: False", "std_norm: True"), r"(?s)says other features.*std_norm"),
+        (("lobes.features.Fbank", "lobes.features.MFCC"), r"nothing says with which features"),
+        (
+            ("n_mels: 20", "n_mels: !!python/name:os.system"),
+            r"these settings are damaged: .*hyperparams\.yaml",
+        ),
+        (("n_mels: 20", "n_mels: [20"), r"these settings are damaged"),
+    ],
+)
+def test_settings_of_other_features_are_refused(folder: Path, change: tuple[str, str], message: str) -> None:
+    text = HYPERPARAMS.replace(*change)
+    assert text != HYPERPARAMS
+    (folder / "hyperparams.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load(f"speechbrain:{folder}")
+
+
+def test_the_licence_is_that_of_the_card(folder: Path) -> None:
+    assert load(f"speechbrain:{folder}").licence is None
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert load(f"speechbrain:{folder}").licence == "apache-2.0"

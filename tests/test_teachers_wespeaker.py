@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from distilvox.errors import UserError
+from distilvox.models import build
+from distilvox.models.frontend import PRESETS
 from distilvox.models.wespeaker import import_wespeaker
 from distilvox.teachers import load
 from tests.hub_making import put_folder, use_cache
@@ -79,3 +81,41 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     del state["seg_2.bias"]
     with pytest.raises(UserError, match=r"seg_2\.bias is missing"):
         load(f"wespeaker:{write_folder(tmp_path / 'w', state)}")
+
+
+@pytest.mark.parametrize("data", [{}, {"resample_rate": 16_000}])
+def test_without_its_features_they_are_asked_for(tmp_path: Path, data: dict[str, Any]) -> None:
+    folder = write_folder(tmp_path / "w", small_state(), data=data)
+    with pytest.raises(UserError) as caught:
+        load(f"wespeaker:{folder}")
+    message = str(caught.value)
+    assert f"nothing says with which features the XVEC in {folder} was trained" in message
+    for words in ("?frontend=wespeaker", "?frontend=3dspeaker", "Povey", "distilvox teacher URI"):
+        assert words in message
+    povey, same = load(f"wespeaker:{folder}?window=povey"), load(f"wespeaker:{folder}?frontend=3dspeaker")
+    assert povey.frontend == same.frontend == PRESETS["3dspeaker"]
+    assert povey.id == same.id != load(f"wespeaker:{folder}?frontend=wespeaker").id
+    stated = load(f"wespeaker:{write_folder(tmp_path / 's', small_state())}")
+    assert stated.frontend == PRESETS["wespeaker"]
+
+
+def test_what_wespeaker_packages_of_3d_speaker_s_is_asked_for(tmp_path: Path) -> None:
+    """campplus_cn_common_200k: a CAM++ of 192 numbers without a classifier, whatever its configuration copied."""
+    sizes: dict[str, Any] = {"growth": 4, "channels": 8, "bottleneck": 1}
+    state = build("campplus", embedding_dim=192, **sizes).backbone.state_dict()
+    args = {
+        "feat_dim": 80,
+        "embed_dim": 192,
+        "pooling_func": "TSTP",
+        "growth_rate": 4,
+        "bn_size": 1,
+        "init_channels": 8,
+    }
+    folder = write_folder(tmp_path / "w", state, model="CAMPPlus", args=args)
+    with pytest.raises(
+        UserError, match=r"(?s)nothing says with which features the CAMPPlus.*campplus_cn_common_200k"
+    ):
+        load(f"wespeaker:{folder}")
+    assert load(f"wespeaker:{folder}?frontend=3dspeaker").frontend == PRESETS["3dspeaker"]
+    trained = write_folder(tmp_path / "t", state, model="CAMPPlus", args=args, rows=torch.randn(3, 192))
+    assert load(f"wespeaker:{trained}").frontend == PRESETS["wespeaker"]

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "trials": ("corpora", "a trial list from a corpus that has none"),
     "models": ("models", "what each student costs: parameters, arithmetic, time here"),
     "profile": ("profiling", "where the time of a training step goes, and what to do about it"),
+    "teachers": ("teachers", "which teachers can be loaded, and what is installed here"),
     "teacher": ("training", "how good a teacher is on your data, before you train on it"),
     "train": ("training", "a model without a teacher"),
     "distil": ("training", "a student from a teacher"),

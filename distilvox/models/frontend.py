@@ -190,14 +190,21 @@ def read_frontend(text: str) -> FrontEnd:
     name, _, rest = text.partition("?")
     if name not in PRESETS:
         raise unknown("front end", name, PRESETS)
+    terms = [term.partition("=") for term in filter(None, rest.split("&"))]
+    return dataclasses.replace(PRESETS[name], **read_fields({field: value for field, _, value in terms}))
+
+
+def read_fields(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a front end out of text, each of its kind.
+
+    Raises:
+        UserError: no such field, or a value that is not of its kind.
+    """
     known = {field.name: type(field.default) for field in dataclasses.fields(FrontEnd)}
-    values: dict[str, Any] = {}
-    for term in filter(None, rest.split("&")):
-        field, _, value = term.partition("=")
+    for field in texts:
         if field not in known:
             raise unknown("field of a front end", field, known)
-        values[field] = _read(known[field], value, f"{field} of the front end")
-    return dataclasses.replace(PRESETS[name], **values)
+    return {field: _read(known[field], text, f"{field} of the front end") for field, text in texts.items()}
 
 
 def _read(kind: type, text: str, what: str) -> Any:

@@ -17,7 +17,9 @@ from distilvox.train import folder as run
 from distilvox.train.config import RunConfig, differences
 from distilvox.train.start import make_student
 
-FREE = frozenset({"corpus.path", "teacher.uri", "init.uri", "command", "commit", "train.threads"})
+FREE = frozenset(
+    {"corpus.path", "teacher.uri", "teacher.licence", "init.uri", "command", "commit", "train.threads"}
+)
 """Where things lie, what was typed, and how fast it is computed, may differ between the runs of a study."""
 
 REMEDY = "remove that folder and run the study again, or give the study another one"

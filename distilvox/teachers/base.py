@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from distilvox.errors import require
+from distilvox.models.frontend import FrontEnd
 from distilvox.views.draws import ViewConfig
 
 
@@ -47,10 +49,20 @@ class Teacher(nn.Module, ABC):
         sample_rate: samples a second that `embed` expects.
         embedding_dim: D_t.
         views: what it was trained on, where that is known.
+        frontend: its log-mel features where they are Kaldi's, else None: part of `id`, and of the run's record.
+        licence: of its weights, where that is known: a name such as Apache-2.0.
     """
 
     def __init__(
-        self, *, uri: str, id: str, sample_rate: int, embedding_dim: int, views: ViewConfig | None = None
+        self,
+        *,
+        uri: str,
+        id: str,
+        sample_rate: int,
+        embedding_dim: int,
+        views: ViewConfig | None = None,
+        frontend: FrontEnd | None = None,
+        licence: str | None = None,
     ) -> None:
         super().__init__()
         self.uri = uri
@@ -58,6 +70,8 @@ class Teacher(nn.Module, ABC):
         self.sample_rate = sample_rate
         self.embedding_dim = embedding_dim
         self.views = views
+        self.frontend = frontend
+        self.licence = licence
 
     @abstractmethod
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
@@ -74,6 +88,15 @@ class Teacher(nn.Module, ABC):
         order only the data can tell (pre-flight).
         """
         return None
+
+    def under(self, frontend: FrontEnd) -> Teacher | None:
+        """The same weights on other features, for a comparison; None where its features are no `FrontEnd`."""
+        return None
+
+    def record(self) -> dict[str, Any]:
+        """What a run and a card say of it."""
+        front = None if self.frontend is None else self.frontend.to_json()
+        return {"uri": self.uri, "id": self.id, "licence": self.licence, "frontend": front}
 
     def embed(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         """Embeds without a graph: float32 out, whatever the teacher computes in.

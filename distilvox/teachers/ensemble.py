@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,16 +36,21 @@ class Ensemble(Teacher):
         ids = [member.id for member in members]
         twice = [member.uri for member in members if ids.count(member.id) > 1]
         require(not twice, "the ensemble holds a teacher twice", got=", ".join(twice))
+        licences = [member.licence for member in members]
         super().__init__(
             uri=",".join(member.uri for member in members),
             id=hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16],
             sample_rate=rates[0],
             embedding_dim=sum(member.embedding_dim for member in members),
+            licence=" + ".join(each or "unknown" for each in licences) if any(licences) else None,
         )
         self.members = nn.ModuleList(members)
 
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         return side_by_side([member.embed(waves) for member in members_of(self)])
+
+    def record(self) -> dict[str, Any]:
+        return {**super().record(), "members": [member.record() for member in members_of(self)]}
 
     def head(self) -> TeacherHead | None:
         """None: its members have theirs, each with its own names."""

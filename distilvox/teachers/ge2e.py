@@ -35,17 +35,19 @@ UNUSED = ("similarity_weight", "similarity_bias")  # of the training loss
 REMEDY = "pip install --no-deps resemblyzer, or give its weights file or wheel: ge2e:FILE"
 
 
-def mel_filters(size: int = WINDOW) -> Float[np.ndarray, "F K"]:
-    """The 40 triangles [F, K = size / 2 + 1] over 0 to 8 kHz, float64: linear below 1 kHz, logarithmic above
-    (M. Slaney, Auditory Toolbox, 1998), each of unit area in Hz; `size` points has the transform."""
+def mel_filters(
+    size: int = WINDOW, count: int = MELS, *, high: float = SAMPLE_RATE / 2, sample_rate: int = SAMPLE_RATE
+) -> Float[np.ndarray, "F K"]:
+    """The `count` triangles [F, K = size / 2 + 1] over 0 to `high` Hz, float64: linear below 1 kHz, logarithmic
+    above (M. Slaney, Auditory Toolbox, 1998), each of unit area in Hz; `size` points has the transform."""
     linear, step = 3 / 200, np.log(6.4) / 27  # mels a Hz below 1 kHz; log-Hz a mel above
-    top = 15 + np.log(SAMPLE_RATE / 2 / 1000) / step
-    mels = np.linspace(0, top, MELS + 2)
+    top = 15 + np.log(high / 1000) / step
+    mels = np.linspace(0, top, count + 2)
     edges = np.where(mels < 15, mels / linear, 1000 * np.exp((mels - 15) * step))
-    bins = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
-    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
-    return np.maximum(triangles, 0) * (2 / (high - low))
+    bins = np.arange(size // 2 + 1) * (sample_rate / size)
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    triangles = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
+    return np.maximum(triangles, 0) * (2 / (right - left))
 
 
 def window_starts(samples: int) -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distilvox.errors import require
 from distilvox.models import Student
+from distilvox.models.frontend import FrontEnd
 from distilvox.models.runfolder import load_student
 from distilvox.teachers.base import Teacher, TeacherHead, weights_id
 from distilvox.views.draws import ViewConfig
@@ -27,6 +28,7 @@ class RunTeacher(Teacher):
         uri: str,
         sample_rate: int,
         views: ViewConfig | None,
+        licence: str | None = None,
     ) -> None:
         super().__init__(
             uri=uri,
@@ -36,6 +38,8 @@ class RunTeacher(Teacher):
             sample_rate=sample_rate,
             embedding_dim=student.embedding_dim,
             views=views,
+            frontend=student.frontend.config,
+            licence=licence,
         )
         self.student = student
         self.register_buffer("centres", weight)
@@ -46,6 +50,18 @@ class RunTeacher(Teacher):
 
     def head(self) -> TeacherHead | None:
         return TeacherHead(self.get_buffer("centres"), self.names) if self.names else None
+
+    def under(self, frontend: FrontEnd) -> Teacher:
+        heard = Student(self.student.name, self.student.backbone, frontend)
+        return RunTeacher(
+            heard,
+            self.get_buffer("centres"),
+            self.names,
+            uri=self.uri,
+            sample_rate=self.sample_rate,
+            views=self.views,
+            licence=self.licence,
+        )
 
     def unnamed_head(self) -> Float[Tensor, "C D"] | None:
         centres = self.get_buffer("centres")

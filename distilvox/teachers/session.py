@@ -75,13 +75,18 @@ def open_session(
 def run(
     session: InferenceSession, value: Float[np.ndarray, "*shape"], output: str
 ) -> Float[np.ndarray, "B D"]:
-    """One call: the graph's only input in, `output` out.
+    """One call: the graph's input in, `output` out.
+
+    A second input, as NeMo's graphs have it, is the number of frames of each item: all of them, behind which
+    nothing is padded.
 
     Errors:
         UserError if the graph refuses the input, with its own words.
     """
+    first, *more = session.get_inputs()
+    lengths = {put.name: np.full(len(value), value.shape[-1], dtype=np.int64) for put in more}
     try:
-        return session.run([output], {session.get_inputs()[0].name: value})[0]
+        return session.run([output], {first.name: value, **lengths})[0]
     except BROKEN as error:
         raise UserError(
             f"the ONNX model refuses an input of shape {list(value.shape)}", got=str(error).splitlines()[0]

@@ -1,14 +1,17 @@
 """`speechbrain:FOLDER`: an ECAPA-TDNN in the layout of SpeechBrain's spkrec-ecapa-voxceleb.
 
 Read are `embedding_model.ckpt`, and if it is there `classifier.ckpt` with the names of its rows in
-`label_encoder.txt`. `hyperparams.yaml`, which SpeechBrain would execute, is neither needed nor read; sizes
-are those of the tensors. SpeechBrain itself (Ravanelli et al., arXiv 2106.04624) is not needed.
+`label_encoder.txt`. `hyperparams.yaml`, which SpeechBrain would execute, is read as inert text, and only for
+what it says of the features: 3D-Speaker publishes the same network with others, so without it the URI has to
+say which (`?frontend=speechbrain`). Sizes are those of the tensors. SpeechBrain itself (Ravanelli et al., arXiv
+2106.04624) is not needed.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +21,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distilvox.errors import UserError, require
+from distilvox.models.fbank import Fbank
 from distilvox.models.foreign import read_torch
+from distilvox.models.frontend import FrontEnd
 from distilvox.models.runfolder import match_tensors
 from distilvox.teachers.base import Teacher, TeacherHead, weights_id
+from distilvox.teachers.features import choices, said
 from distilvox.teachers.hub import folder_of
+from distilvox.teachers.licence import of_folder
 from distilvox.teachers.speechbrain_net import MIN_FRAMES, SpeechBrainECAPA, sizes
+from distilvox.teachers.speechbrain_settings import SETTINGS, own_features
 
 SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 160
 POWER_FLOOR, DECIBELS = 1e-10, 80.0
 MODEL, CLASSIFIER = "embedding_model.ckpt", "classifier.ckpt"
 LABELS = ("label_encoder.txt", "label_encoder.ckpt")  # published; as SpeechBrain names its own download
-FILES = ((MODEL,), (CLASSIFIER,), LABELS)
+FILES = ((MODEL,), (CLASSIFIER,), LABELS, (SETTINGS,))
+OWN = "speechbrain"
 COUNTER = "num_batches_tracked"  # of batch norms in training: of no use here, and not always there
 REMEDY = "give the whole folder, as published under speechbrain/spkrec-ecapa-voxceleb"
 
@@ -75,13 +84,21 @@ class SpeechBrain(Teacher):
         state: the tensors of `embedding_model.ckpt`.
         where: that file, for messages.
         own: its class centres and their speakers, if known.
+        frontend: what it was trained on, where that is not SpeechBrain's own features.
 
     Errors:
         UserError naming each tensor that is missing, unexpected, misshapen or not finite.
     """
 
     def __init__(
-        self, state: Mapping[str, Tensor], *, uri: str, where: str, own: TeacherHead | None = None
+        self,
+        state: Mapping[str, Tensor],
+        *,
+        uri: str,
+        where: str,
+        own: TeacherHead | None = None,
+        frontend: FrontEnd | None = None,
+        licence: str | None = None,
     ) -> None:
         size = sizes(state, where=where)
         network = SpeechBrainECAPA(size)
@@ -89,27 +106,35 @@ class SpeechBrain(Teacher):
         network.load_state_dict(fitting, strict=False)  # the counters keep their zeros
         super().__init__(
             uri=uri,
-            id=weights_id(fitting, recipe="speechbrain ecapa log-mel"),
+            id=weights_id(fitting, recipe=f"speechbrain ecapa {frontend or 'log-mel'}"),
             sample_rate=SAMPLE_RATE,
             embedding_dim=size.embedding_dim,
+            frontend=frontend,
+            licence=licence,
         )
-        self.features = LogMel(size.mels)
+        self.features = LogMel(size.mels) if frontend is None else Fbank(frontend)
+        self.least = (MIN_FRAMES - 1) * HOP + (0 if frontend is None else frontend.samples)
         self.network = network
         self.register_buffer("centres", None if own is None else own.weight)
         self.names = None if own is None else own.names
 
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         require(
-            waves.shape[1] >= (MIN_FRAMES - 1) * HOP,
+            waves.shape[1] >= self.least,
             "an utterance is too short for SpeechBrain's ECAPA-TDNN",
             got=f"{waves.shape[1]} samples",
-            allowed=f"{(MIN_FRAMES - 1) * HOP} and more",
+            allowed=f"{self.least} and more",
         )
         return self.network(self.features(waves))
 
     def head(self) -> TeacherHead | None:
         """The class centres with their speakers' names, where the folder holds both."""
         return None if self.names is None else TeacherHead(self.get_buffer("centres"), self.names)
+
+    def under(self, frontend: FrontEnd) -> Teacher:
+        return SpeechBrain(
+            self.network.state_dict(), uri=self.uri, where=self.uri, own=self.head(), frontend=frontend
+        )
 
 
 def without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,17 +200,48 @@ def read_head(folder: Path, embedding_dim: int) -> TeacherHead | None:
     return TeacherHead(weight.float(), names)
 
 
-def load(rest: str, *, revision: str = "", offline: str = "") -> Teacher:
+def features_of(folder: Path, mels: int, frontend: str, window: str, rest: str) -> FrontEnd | None:
+    """The front end that the URI gives; None for SpeechBrain's own features, by its word or the folder's.
+
+    Errors:
+        UserError if neither says anything.
+    """
+    if frontend == OWN:
+        require(
+            not window, f"frontend={OWN} has its own window", got=f"window={window}", allowed="a Hamming one"
+        )
+        return None
+    front = said({"frontend": frontend, "window": window}, None)
+    if front is not None:
+        return replace(front, mels=mels)
+    if not own_features(folder, mels):
+        raise UserError(
+            f"nothing says with which features the network in {rest} was trained: there is no {SETTINGS} that does",
+            allowed=f"speechbrain:{rest}?frontend={OWN}; {choices('speechbrain', rest)}",
+            remedy=f"fetch {SETTINGS} too where SpeechBrain published it; a network of 3D-Speaker's is 3dspeaker",
+        )
+    return None
+
+
+def load(
+    rest: str, *, frontend: str = "", window: str = "", revision: str = "", offline: str = ""
+) -> Teacher:
     """Loads `speechbrain:FOLDER`, or a repository of that layout. Nothing in it is executed.
 
     Errors:
-        UserError if the folder or a file is missing or damaged, wants to run code, or does not fit.
+        UserError if the folder or a file is missing or damaged, wants to run code, or does not fit; if neither
+        the folder nor the URI says which features it takes.
     """
     require(
         rest != "", "a speechbrain teacher needs its folder", got="speechbrain:", allowed="speechbrain:FOLDER"
     )
     folder = folder_of(rest, scheme="speechbrain", files=FILES, revision=revision, offline=offline)
     require(folder.is_dir(), "no such folder for speechbrain:", got=folder, remedy=REMEDY)
+    where = str(folder / MODEL)
     state = read_torch(folder / MODEL, "SpeechBrain's embedding model", remedy=REMEDY)
-    own = read_head(folder, sizes(state, where=str(folder / MODEL)).embedding_dim)
-    return SpeechBrain(state, uri=f"speechbrain:{rest}", where=str(folder / MODEL), own=own)
+    size = sizes(state, where=where)
+    own = read_head(folder, size.embedding_dim)
+    front = features_of(folder, size.mels, frontend, window, rest)
+    return SpeechBrain(
+        state, uri=f"speechbrain:{rest}", where=where, own=own, frontend=front, licence=of_folder(folder)
+    )

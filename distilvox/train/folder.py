@@ -26,6 +26,7 @@ FREE = frozenset(
     {
         "corpus.path",
         "teacher.uri",
+        "teacher.licence",
         "init.uri",
         "distilvox",
         "command",
@@ -34,7 +35,8 @@ FREE = frozenset(
         "train.shard_head",
     }
 )
-"""Where things lie, what was typed, and how fast it is computed, may change between two sessions of a run."""
+"""Where things lie, what was typed, what may be done with them, and how fast it is computed, may change between two
+sessions of a run."""
 
 
 def settings(config: RunConfig, student: models.Student, init: Init | None) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def run_record(
             "hours": corpus.seconds / 3600,
         },
         "bank": bank.id,
-        "teacher": {"uri": teacher.uri, "id": teacher.id} if teacher else None,
+        "teacher": teacher.record() if teacher else None,
         "trials": judge.trials.name if judge else None,
         "speakers": list(speakers),
     }
