@@ -159,3 +159,16 @@ def test_onnx_equals_pytorch_at_lengths_it_has_not_seen(tmp_path: Path) -> None:
 def test_refuses_at_the_door(call: Callable[[], Tensor], message: str) -> None:
     with pytest.raises(UserError, match=message):
         call()
+
+
+def test_the_embeddings_norm_is_the_last_layer_or_nothing() -> None:
+    options = {"channels": 8, "scale": 2, "pooled": 8, "bottleneck": 4, "embedding_dim": 5}
+    plain, normed = ECAPAConfig(**options).build(), ECAPAConfig(**options, embedding_norm=True).build()
+    added = [name for name in normed.state_dict() if name not in plain.state_dict()]
+    assert added == [
+        f"bn2.{part}" for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    ]
+    plain.load_state_dict(normed.state_dict(), strict=False)
+    normed.bn2.load_state_dict({"weight": torch.full((5,), 3.0), "bias": torch.ones(5)}, strict=False)
+    features = torch.randn(2, 30, 80)
+    torch.testing.assert_close(normed.eval()(features), 3 * plain.eval()(features) + 1, rtol=1e-4, atol=1e-4)

@@ -121,3 +121,13 @@ def test_training_is_the_same_network_in_another_layout() -> None:
         found.append([embedding.detach(), *grads])
     for last, first in zip(*found, strict=True):
         torch.testing.assert_close(last, first, rtol=1e-3, atol=1e-4)
+
+
+def test_attentive_pooling_replaces_the_statistics_alone() -> None:
+    plain, attentive = small().state_dict(), small(attentive=True)
+    added = [name for name in attentive.state_dict() if name not in plain]
+    assert added == [f"pool.linear{k}.{part}" for k in (1, 2) for part in ("weight", "bias")]
+    features = torch.randn(3, 21, 8)
+    together = attentive.eval()(features)
+    alone = torch.cat([attentive(item[None]) for item in features])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

@@ -36,6 +36,7 @@ class ECAPAConfig(BackboneConfig):
         pooled: channels whose statistics are pooled.
         bottleneck: inner width of the channel gates and of the attention.
         global_context: whether the attention sees the utterance's mean and deviation beside the frame.
+        embedding_norm: a batch norm behind the embedding; WeSpeaker's `emb_bn`, of its DINO models.
     """
 
     about: ClassVar[str] = "WeSpeaker's ECAPA-TDNN over time: accurate for its cost, and small when narrow"
@@ -48,11 +49,12 @@ class ECAPAConfig(BackboneConfig):
     pooled: int = 1536
     bottleneck: int = 128
     global_context: bool = True
+    embedding_norm: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("dilations", "global_context"):
+            if field.name not in ("dilations", "global_context", "embedding_norm"):
                 require(
                     value > 0,
                     f"ECAPA: {field.name} must be a whole number above 0",
@@ -211,6 +213,7 @@ class ECAPA(Backbone):
         self.pool = AttentivePooling(config.pooled, config.bottleneck, global_context=config.global_context)
         self.bn = nn.BatchNorm1d(2 * config.pooled)
         self.linear = nn.Linear(2 * config.pooled, config.embedding_dim)
+        self.bn2 = nn.BatchNorm1d(config.embedding_dim) if config.embedding_norm else nn.Identity()
 
     def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B D"]:
         self.check_frames(features)
@@ -219,4 +222,4 @@ class ECAPA(Backbone):
         third = self.layer3(second)
         fourth = self.layer4(third)
         frames = torch.relu(self.conv(torch.cat([second, third, fourth], dim=1)))
-        return self.linear(self.bn(self.pool(frames))).float()
+        return self.bn2(self.linear(self.bn(self.pool(frames)))).float()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distilvox.errors import require
 from distilvox.models.backbone import Backbone, BackboneConfig
+from distilvox.models.ecapa import AttentivePooling
 from distilvox.models.pooling import StatisticsPooling
 
 MIN_FRAMES = 9
@@ -18,6 +19,9 @@ MIN_FRAMES = 9
 
 EXPANSION = 4
 """Channels that leave a bottleneck for each inside it."""
+
+ATTENTION = 128
+"""Inner width of attentive pooling."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class ResNetConfig(BackboneConfig):
         bottleneck: blocks of three convolutions that end in four times the channels, for depth beyond 34.
         two_emb_layer: a second linear layer after a ReLU and a batch norm without weights; some published
             checkpoints have it.
+        attentive: weights over time for each channel and bin in the pooling, instead of plain statistics;
+            WeSpeaker's `pooling_func: ASTP`.
     """
 
     about: ClassVar[str] = "ResNet: few parameters, much arithmetic; where accuracy counts more than time"
@@ -52,6 +58,7 @@ class ResNetConfig(BackboneConfig):
     embedding_dim: int = 256
     bottleneck: bool = False
     two_emb_layer: bool = False
+    attentive: bool = False
 
     def __post_init__(self) -> None:
         for name in ("mels", "channels", "embedding_dim"):
@@ -152,8 +159,14 @@ class ResNet(Backbone):
         self.layer2 = stage(config, width * grown, 1)
         self.layer3 = stage(config, 2 * width * grown, 2)
         self.layer4 = stage(config, 4 * width * grown, 3)
-        self.pool = StatisticsPooling()
-        self.seg_1 = nn.Linear(2 * 8 * width * grown * config.mels // 8, config.embedding_dim)
+        pooled = 8 * width * grown * config.mels // 8
+        self.attentive = config.attentive
+        self.pool = (
+            AttentivePooling(pooled, ATTENTION, global_context=False)
+            if config.attentive
+            else StatisticsPooling()
+        )
+        self.seg_1 = nn.Linear(2 * pooled, config.embedding_dim)
         self.two_emb_layer = config.two_emb_layer
         if self.two_emb_layer:
             self.seg_bn_1 = nn.BatchNorm1d(config.embedding_dim, affine=False)
@@ -167,7 +180,7 @@ class ResNet(Backbone):
             planes = planes.contiguous(memory_format=torch.channels_last)  # what follows is then faster
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             planes = layer(planes)
-        embedding = self.seg_1(self.pool(planes))
+        embedding = self.seg_1(self.pool(planes.flatten(1, 2) if self.attentive else planes))
         if self.two_emb_layer:
             embedding = self.seg_2(self.seg_bn_1(torch.relu(embedding)))
         return embedding.float()

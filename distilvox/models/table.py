@@ -10,8 +10,10 @@ from distilvox.models.backbone import BackboneConfig
 from distilvox.models.campplus import CAMPPlusConfig
 from distilvox.models.dstdnn import DSTDNNConfig
 from distilvox.models.ecapa import ECAPAConfig
+from distilvox.models.eres2net import ERes2NetConfig
 from distilvox.models.frontend import DEFAULT, PRESETS, FrontEnd
 from distilvox.models.resnet import ResNetConfig
+from distilvox.models.simam import SimAMConfig
 from distilvox.models.student import Student
 from distilvox.models.xvector import XVectorConfig
 
@@ -36,7 +38,14 @@ MODELS: dict[str, BackboneConfig] = {
     "ecapa512": ECAPAConfig(),
     "ecapa-s": ECAPAConfig(channels=128, scale=4, pooled=256, bottleneck=32, embedding_dim=128),
 }
-"""Name → configuration; the configuration's class says which architecture."""
+"""Students: name → configuration; the configuration's class says which architecture."""
+
+PUBLISHED: dict[str, BackboneConfig] = {
+    "eres2net": ERes2NetConfig(),
+    "eres2netv2": ERes2NetConfig(version=2, channels=64, base_width=26, embedding_dim=192),
+    "simam34": SimAMConfig(),
+}
+"""Built only to load weights that others published: teachers, not offered as students."""
 
 
 def build(name: str, frontend: FrontEnd = PRESETS[DEFAULT], /, **config: Any) -> Student:
@@ -48,16 +57,17 @@ def build(name: str, frontend: FrontEnd = PRESETS[DEFAULT], /, **config: Any) ->
     XVectorConfig(mels=80, embedding_dim=64, channels=128, last_channels=384, hidden=128)
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS` or `PUBLISHED`.
         frontend: its features; the number of filters is the backbone's, whatever it says.
         config: fields of the entry's configuration; lists, as JSON gives them, become tuples.
 
     Raises:
         UserError: unknown model or option (the known ones are listed), or a value out of range.
     """
-    if name not in MODELS:
+    known_models = MODELS | PUBLISHED
+    if name not in known_models:
         raise unknown("model", name, MODELS)
-    entry: Any = MODELS[name]
+    entry: Any = known_models[name]
     known = [field.name for field in fields(entry)]
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     for option, value in plain.items():

@@ -53,3 +53,11 @@ def features(frames: int, mels: int = 80) -> Tensor:
     t = np.arange(frames, dtype=np.float64)[:, None]
     f = np.arange(mels, dtype=np.float64)[None, :]
     return torch.from_numpy(np.sin(0.05 * t + 0.3 * f) + 0.5 * np.cos(0.011 * t * (f + 1)))[None]
+
+
+def sweep(frames: int, mels: int = 80) -> Tensor:
+    """The second golden input [1, T, F], which reacts more to T."""
+    t = np.arange(frames, dtype=np.float64)[:, None]
+    f = np.arange(mels, dtype=np.float64)[None, :]
+    wave = (0.3 + t / 100) * np.sin(0.0007 * t**2 + 0.3 * f) + 0.5 * np.cos(0.011 * t * (f + 1))
+    return torch.from_numpy(wave)[None]
