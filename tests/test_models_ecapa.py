@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,8 +163,8 @@ def test_refuses_at_the_door(call: Callable[[], Tensor], message: str) -> None:
 
 
 def test_the_embeddings_norm_is_the_last_layer_or_nothing() -> None:
-    options = {"channels": 8, "scale": 2, "pooled": 8, "bottleneck": 4, "embedding_dim": 5}
-    plain, normed = ECAPAConfig(**options).build(), ECAPAConfig(**options, embedding_norm=True).build()
+    config = ECAPAConfig(channels=8, scale=2, pooled=8, bottleneck=4, embedding_dim=5)
+    plain, normed = config.build(), replace(config, embedding_norm=True).build()
     added = [name for name in normed.state_dict() if name not in plain.state_dict()]
     assert added == [
         f"bn2.{part}" for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -11,6 +11,7 @@
 - `head`      class centres with the speakers' names
 - `cost`      parameters and multiply–accumulates
 - `foreign`   other projects' weights files, read as tensors by name
+- `threedspeaker` files and folders that 3D-Speaker published → students
 - `wespeaker` WeSpeaker's model folders → students with their class centres
 """
 

