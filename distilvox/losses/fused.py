@@ -85,6 +85,7 @@ class FusedSums(torch.autograd.Function):
         fits = max(scales) <= IN_RANGE
         sums, top = _softmax(raised, head.detach(), columns.repeat(len(scales)), None, fits, ranks)
         log_sums, means = [*sums.log_sum().chunk(len(scales))], [*sums.mean()[:, :-1].chunk(len(scales))]
+        scaling = [torch.stack([sums.reference, sums.mass])]
         gap = rows.new_zeros(len(rows))
         if teacher is not None:
             guide = ranks.gather(teacher.embeddings) * (teacher.over / LN2)
@@ -94,13 +95,14 @@ class FusedSums(torch.autograd.Function):
             )
             mean = sums.mean()
             log_sums, means = [*log_sums, sums.log_sum()], [*means, mean[:, :-1]]
+            scaling.append(torch.stack([sums.reference, sums.mass]))
             gap = LN2 * mean[:, -1] - teacher.over * torch.linalg.vecdot(rows, means[2])
         else:
             log_sums = [*log_sums, gap, gap]
         cosine, top = torch.linalg.vecdot(rows, goal), top[: len(rows)] * (LN2 / over)
         found = [ranks.mine(v).clone() for v in (log_sums[0], cosine, top, *log_sums[1:], gap)]
         slopes = torch.stack([ranks.mine(v) for v in (goal, *means)])
-        ctx.save_for_backward(rows, head, columns, torch.stack(log_sums) / LN2, slopes)
+        ctx.save_for_backward(rows, head, columns, torch.cat(scaling, dim=1), slopes)
         ctx.others = (over, teacher, ranks)
         ctx.mark_non_differentiable(found[2], found[4])
         return tuple(found)
@@ -108,7 +110,7 @@ class FusedSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        rows, head, columns, levels, slopes = ctx.saved_tensors
+        rows, head, columns, scaling, slopes = ctx.saved_tensors
         over, teacher, ranks = ctx.others
         log_sum, cosine, _, z, _, gap = upstream
         kd_over = 0.0 if teacher is None else teacher.over
@@ -118,7 +120,7 @@ class FusedSums(torch.autograd.Function):
             student_grad = torch.einsum("kb,kbd->bd", weights[: len(slopes)], slopes)
             if ctx.needs_input_grad[1]:
                 weights = ranks.gather(weights.T).T
-                head_grad = _head_grad(rows, head.detach(), columns, levels, weights, over, teacher)
+                head_grad = _head_grad(rows, head.detach(), columns, scaling, weights, over, teacher)
         return student_grad, head_grad, None, None, None, None
 
 
@@ -126,26 +128,29 @@ def _head_grad(
     rows: Float[Tensor, "B D"],
     head: Float[Tensor, "C D"],
     columns: Int[Tensor, " B"],
-    levels: Float[Tensor, "3 B"],
+    scaling: Float[Tensor, "2 _"],
     weights: Float[Tensor, "4 B"],
     over: float,
     teacher: Teacher | None,
 ) -> Float[Tensor, "C D"]:
-    """Of the targets' cosines and of the softmaxes of x, z and t; levels in base 2."""
+    """Of the targets' cosines and of the softmaxes of x, z and t; `scaling` is reference and mass of x, z, t."""
     from distilvox.losses.kernels import centre_grads  # needs Triton
 
     precision, inverse, out = _precision(), _inverse(head), head.new_empty(head.shape)
     scales = (over,) if teacher is None else (over, teacher.over)
     count = len(scales)
     raised = torch.cat([rows * (scale / LN2) for scale in scales])
+    reference, mass = scaling
+    share = weights[1:].flatten()[: len(mass)] / mass
+    trained = count * len(rows)
     centre_grads(
-        raised, head, inverse, columns.repeat(count), levels[:count].flatten(), weights[1 : count + 1].flatten(),
+        raised, head, inverse, columns.repeat(count), reference[:trained], share[:trained],
         rows.repeat(count, 1), head, inverse, out, add=False, precision=precision,
     )  # fmt: skip
     if teacher is not None:
         centre_grads(
-            teacher.embeddings, teacher.centres, _inverse(teacher.centres), columns, levels[2],
-            weights[3], rows, head, inverse, out, add=True, precision=precision,
+            teacher.embeddings, teacher.centres, _inverse(teacher.centres), columns, reference[trained:],
+            share[trained:], rows, head, inverse, out, add=True, precision=precision,
         )  # fmt: skip
     target_centre_grads(rows, head, columns, weights[0], out)
     return out

@@ -226,8 +226,8 @@ def centre_grads(
 
     Args:
         rows, centres, inverse, columns, precision: as in `class_sums`.
-        level: each row's log-sum-exp in base 2.
-        weight: of each row's softmax.
+        level: each row's reference, as `class_sums` found it.
+        weight: of each row's softmax, over its mass.
         values: what a row sends, float32.
         owners: the centres whose gradient it is, of any length; `owner_inverse` is one over it.
         out: contiguous; in the owners' dtype or float32.

@@ -2,6 +2,8 @@
 
 The gradient of a centre needs each softmax normalised, which it is only at the end of a pass. So the
 backward pass computes each block again; a small head's blocks are kept instead, up to `KEPT` numbers.
+It divides by the mass that the forward pass found, instead of subtracting a log-sum-exp: this one is as large
+as a logit, and its rounding would be an error of every power, which KD, a difference of two softmaxes, shows.
 """
 
 from __future__ import annotations
@@ -57,16 +59,10 @@ class Blocks:
     teacher: Teacher | None
     walk: Walk
 
-    def walked(self, levels: Float[Tensor, "K B"], kept: Tensor | None = None) -> Iterator[Block]:
-        """Every block.
-
-        Args:
-            levels: what to subtract from x, z and t, in natural units.
-            kept: memory [B · C] for the logits; None uses that of one block again and again.
-        """
+    def walked(self, kept: Tensor | None = None) -> Iterator[Block]:
+        """Every block, to the same bits each time; `kept`: memory [B · C] for x, None uses one block's again."""
         rows, teacher, batch = self.rows, self.teacher, len(self.rows)
         walk = Walk(self.walk.step(self.head, batch), self.walk.ranks)
-        shift = (levels / -LN2)[:, :, None]
         raised, space, z, t = rows * (self.over / LN2), walk.logits(self.head, rows), None, None
         guides = None
         if teacher is not None:
@@ -75,11 +71,11 @@ class Blocks:
             guides = walk.units(teacher.centres, rows)
         for part, unit, inverse in walk.units(self.head, rows):
             x = space.of(batch, len(unit)) if kept is None else kept_part(kept, batch, part)
-            torch.addmm(shift[0], raised, unit.T, out=x)
+            torch.mm(raised, unit.T, out=x)
             hide(x, self.columns - part.start)
             if teacher is not None and guides is not None:
-                z = torch.mul(x, ratio).add_(shift[1] - ratio * shift[0])
-                t = torch.addmm(shift[2], raised_teacher, next(guides)[1].T, out=t_space.of(batch, len(unit)))
+                z = torch.mul(x, ratio)
+                t = torch.mm(raised_teacher, next(guides)[1].T, out=t_space.of(batch, len(unit)))
                 hide(t, self.columns - part.start)
             yield Block(part, unit, inverse, x, z, t)
 
@@ -124,7 +120,7 @@ class HeadSums(torch.autograd.Function):
         top, zero = rows.new_full((len(rows),), -math.inf), rows.new_zeros(3, len(rows))
         x_sums, z_sums = nothing(rows, 0, in_range=x_fits), nothing(rows, 0, in_range=kd_fits)
         t_sums = nothing(rows, 1, in_range=kd_fits)
-        for _, _, _, x, z, t in blocks.walked(zero, ctx.kept):
+        for _, _, _, x, z, t in blocks.walked(ctx.kept):
             top = torch.maximum(top, x.amax(dim=1))
             x_sums = x_sums.add(x, in_range=x_fits)
             if z is not None and t is not None:
@@ -132,11 +128,14 @@ class HeadSums(torch.autograd.Function):
                 z_sums, t_sums = z_sums.add(z, in_range=kd_fits), t_sums.add(t, in_range=kd_fits)
                 t_sums.moments.add_(torch.linalg.vecdot(t, lead)[:, None])
         cosine = ranks.add(torch.linalg.vecdot(rows, held_targets(head, columns, rows.dtype)))
-        log_sum, z_log_sum, t_log_sum, gap = together(x_sums, ranks).log_sum(), *zero
+        x_sums = together(x_sums, ranks)
+        log_sum, z_log_sum, t_log_sum, gap = x_sums.log_sum(), *zero
         if teacher is not None:
             z_sums, t_sums = together(z_sums, ranks), together(t_sums, ranks)
             z_log_sum, t_log_sum, gap = z_sums.log_sum(), t_sums.log_sum(), LN2 * t_sums.mean()[:, 0]
-        ctx.save_for_backward(rows, head, torch.stack([log_sum, z_log_sum, t_log_sum]))
+        seen = (x_sums,) if teacher is None else (x_sums, z_sums, t_sums)
+        reference, mass = (torch.stack([sums[k] for sums in seen])[:, :, None] for k in (0, 1))
+        ctx.save_for_backward(rows, head, reference, mass)
         ctx.others = (columns, over, teacher, walk)
         top = ranks.largest(top) * (LN2 / over)
         found = (log_sum, cosine, top, z_log_sum, t_log_sum, gap)
@@ -147,44 +146,47 @@ class HeadSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        rows, head, levels = ctx.saved_tensors
+        rows, head, reference, mass = ctx.saved_tensors
         blocks = Blocks(rows, head.detach(), *ctx.others)
         ranks = blocks.walk.ranks
         with torch.autocast(rows.device.type, enabled=False):
             log_sum, cosine, _, z, _, gap = ranks.gather(torch.stack(upstream, dim=1)).T
             head_grad = torch.empty_like(head) if ctx.needs_input_grad[1] else None
-            weights = torch.stack([log_sum, z, -gap])[:, :, None]
-            student_grad = _through_softmax(blocks, levels, weights, ctx.kept, head_grad)
+            weights = torch.stack([log_sum, z, -gap])[: len(mass), :, None] / mass
+            student_grad = _through_softmax(blocks, reference, weights, ctx.kept, head_grad)
             _through_target(blocks, cosine, student_grad, head_grad)
             return ranks.mine(ranks.add(student_grad)), head_grad, None, None, None, None
 
 
 def _through_softmax(
     blocks: Blocks,
-    levels: Float[Tensor, "3 B"],
-    weights: Float[Tensor, "3 B 1"],
+    reference: Float[Tensor, "K B 1"],
+    weights: Float[Tensor, "K B 1"],
     kept: Tensor | None,
     head_grad: Float[Tensor, "C D"] | None,
 ) -> Float[Tensor, "B D"]:
-    """Gradient of the embeddings; writes that of the centres. Weights: of the softmax of x, z and t."""
+    """Gradient of the embeddings; writes that of the centres. Weights: of x, z and t, over their masses."""
     rows, teacher, batch = blocks.rows, blocks.teacher, len(blocks.rows)
     weight = weights[0] * blocks.over
-    if kept is not None:
-        weight = weight * (-levels[0]).exp()[:, None]
     weighted = rows * weight if teacher is None else rows
     student_grad = torch.zeros_like(rows)
     space = rows.new_empty(blocks.walk.step(blocks.head, batch), rows.shape[1])
-    for part, unit, inverse, x, z, t in blocks.walked(levels) if kept is None else blocks.again(kept):
+    for part, unit, inverse, x, z, t in blocks.walked() if kept is None else blocks.again(kept):
         if kept is None:
-            x.exp2_()
+            _powers(x, reference[0], blocks.over)
         if teacher is not None and z is not None and t is not None:
-            x.mul_(weight).addcmul_(z.exp2_(), weights[1], value=teacher.over)
-            x.addcmul_(t.exp2_(), weights[2], value=teacher.over)
+            x.mul_(weight).addcmul_(_powers(z, reference[1], teacher.over), weights[1], value=teacher.over)
+            x.addcmul_(_powers(t, reference[2], teacher.over), weights[2], value=teacher.over)
         student_grad.addmm_(x, unit)
         if head_grad is not None:
             grad = torch.mm(x.T, weighted, out=space[: len(unit)])
             through_length(grad, unit, inverse, head_grad[part])
     return student_grad if teacher is not None else student_grad.mul_(weight)
+
+
+def _powers(logits: Float[Tensor, "B N"], reference: Float[Tensor, "B 1"], over: Number) -> Tensor:
+    """2^(x − r) in place, as the forward pass computed it (`Sums.add`): over its mass, it sums to one."""
+    return (logits if over <= IN_RANGE else logits.sub_(reference)).exp2_()
 
 
 def _through_target(
