@@ -293,6 +293,19 @@ def test_readme_states_quality_and_threshold_and_escapes_names(exported: tuple[P
     assert "To be filled in by the owner" in text
 
 
+def test_the_readme_tells_the_licences_that_the_model_inherits(exported: tuple[Path, Path]) -> None:
+    card = read_card(exported[1])
+    assert "- Of the training speech: not stated\n- Of the teacher's weights: not stated" in render(card)
+    told = replace(
+        card,
+        training={**card.training, "corpus": {**card.training["corpus"], "licence": "CC-BY-4.0"}},
+        teacher={"uri": "ge2e:", "id": "t", "licence": "Apache-2.0 <b>"},
+    )
+    text = render(told)
+    assert "- Of the training speech: CC-BY-4.0\n- Of the teacher's weights: Apache-2.0 &lt;b&gt;" in text
+    assert "Of the teacher" not in render(replace(told, teacher=None))
+
+
 def test_readme_of_an_unmeasured_model_says_so(exported: tuple[Path, Path]) -> None:
     text = render(replace(read_card(exported[1]), metrics=None, operating_point=None, teacher=None))
     assert "Not measured" in text

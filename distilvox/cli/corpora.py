@@ -9,6 +9,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from distilvox.console import out, print_json, say
 from distilvox.corpus.describe import describe, render
+from distilvox.corpus.licence import state_licence
 from distilvox.corpus.store import Corpus
 from distilvox.locks import alone
 
@@ -21,6 +22,7 @@ def pack(
     where: UseAppendAction[tuple[tuple[str, ...], ...]] = (),
     jobs: int | None = None,
     max_rejected: float = 0.01,
+    licence: str = "",
 ) -> None:
     """Pack speech files into a corpus: one memory-mapped store that any number of processes read.
 
@@ -39,11 +41,14 @@ def pack(
         where: `column=value` keeps such rows of the table; another column must hold too, the same one may.
         jobs: processes; all cores if not given.
         max_rejected: the share of files that may be rejected before the whole is refused (exit code 1).
+        licence: of the speech, such as CC-BY-4.0; it travels into runs and cards.
     """
     from distilvox.corpus.pack import pack as pack_corpus
 
     terms = [term for group in where for term in group]
     report = pack_corpus(source, out_, table=table, where=terms, jobs=jobs, max_rejected=max_rejected)
+    if licence:
+        state_licence(out_, licence)
     say(report.summary())
 
 
@@ -79,18 +84,22 @@ def synth(
     corpus(out_)
 
 
-def corpus(path: Annotated[Positional[Path], arg(metavar="CORPUS")], /, json: bool = False) -> None:
+def corpus(
+    path: Annotated[Positional[Path], arg(metavar="CORPUS")], /, licence: str = "", json: bool = False
+) -> None:
     """Print what is in a corpus: speakers, hours, utterances of a speaker, durations.
 
     Examples:
         distilvox corpus train/
         distilvox corpus train/ --json | jq .hours
+        distilvox corpus train/ --licence CC-BY-4.0
 
     Args:
         path: a folder that `distilvox pack` or `distilvox synth` made.
+        licence: state it in the corpus first; it travels into runs and cards, and changes nothing else.
         json: print it as JSON on stdout.
     """
-    description = describe(Corpus.open(path))
+    description = describe(state_licence(path, licence) if licence else Corpus.open(path))
     if json:
         print_json(description)
     else:

@@ -11,5 +11,6 @@
 - `pack`       sources → store, with the bad files named
 - `synthetic`  speakers that do not exist, for the demo
 - `trials`     lists of verification trials
+- `licence`    of the speech, stated in a corpus
 - `describe`   what is in a corpus
 """

@@ -31,6 +31,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
     return {
         "path": str(corpus.path),
         "id": corpus.id,
+        "licence": corpus.licence,
         "sample_rate": corpus.sample_rate,
         "speakers": len(corpus.speakers),
         "sessions": sessions,
@@ -50,6 +51,7 @@ def render(description: dict[str, Any]) -> RenderableType:
         facts.add_row(name, escape(value) if isinstance(value, str) else f"{value:,}")
     facts.add_row("hours", f"{description['hours']:.2f}")
     facts.add_row("id", description["id"][:16])
+    facts.add_row("licence", escape(description["licence"] or "not stated"))
     parts: list[RenderableType] = [facts]
     for key, title, unit in (
         ("utterances_per_speaker", "utterances per speaker", "speakers"),

@@ -41,7 +41,7 @@ class Corpus:
         sessions: per utterance.
         labels: int64 [U], index into `speakers`.
         samples: int64 [U], lengths.
-        columns: the extra columns, U values each.
+        columns, licence: the extra columns, U values each; of the speech, where it was stated.
         whole, rows_in_whole: the packed corpus that this is (`subset.part`) a part of, or all; its rows [U] there.
     """
 
@@ -52,7 +52,7 @@ class Corpus:
         self.path = path
         self.whole: Corpus = part_of[0] if part_of else self
         self.rows_in_whole: np.ndarray = part_of[1] if part_of else np.arange(len(table["utterance"]))
-        self.id: str = manifest["sha256"]
+        self.id, self.licence = str(manifest["sha256"]), manifest.get("licence")
         self.sample_rate: int = manifest["sample_rate"]
         self.utterances: list[str] = table["utterance"]
         self.sessions: list[str] = table["session"]

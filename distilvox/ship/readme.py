@@ -55,9 +55,7 @@ Embeddings belong to the space `{plain_code(card.space)}`; those of the int8 mod
 {origin(card)}
 
 ## Licence
-To be filled in by the owner of this model: the licence of the weights, and what the licences of the
-training speech and of the teacher ask for. distilvox, which wrote it, is under Apache-2.0; that says
-nothing about this model.
+{licences(card)}
 """
 
 
@@ -128,6 +126,19 @@ def origin(card: Card) -> str:
         f"(id {escape(str(corpus.get('id', 'not recorded'))[:16])}), "
         f"{held.get('speakers', 0):,} speakers or speaker variants. Their names and class centres are not "
         "in this folder."
+    )
+
+
+def licences(card: Card) -> str:
+    """What is known of the licences that this model inherits, and who has to say the rest."""
+    held = card.training.get("corpus", {})
+    lines = [f"- Of the training speech: {escape(held.get('licence') or 'not stated')}"]
+    if card.teacher is not None:
+        lines.append(f"- Of the teacher's weights: {escape(card.teacher.get('licence') or 'not stated')}")
+    return (
+        "\n".join(lines) + "\n\n"
+        "To be filled in by the owner of this model: the licence of its own weights, which has to respect these.\n"
+        "distilvox, which wrote it, is under Apache-2.0; that says nothing about this model."
     )
 
 

@@ -18,7 +18,16 @@ from distilvox.train.config import RunConfig, differences
 from distilvox.train.start import make_student
 
 FREE = frozenset(
-    {"corpus.path", "teacher.uri", "teacher.licence", "init.uri", "command", "commit", "train.threads"}
+    {
+        "corpus.path",
+        "teacher.uri",
+        "teacher.licence",
+        "corpus.licence",
+        "init.uri",
+        "command",
+        "commit",
+        "train.threads",
+    }
 )
 """Where things lie, what was typed, and how fast it is computed, may differ between the runs of a study."""
 

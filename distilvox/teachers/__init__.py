@@ -33,6 +33,7 @@ blocks     the files of a cache
 cache      embeddings of views on disk, float16, resumable
 look       the figures behind the pre-flight, and its verdicts
 advice     a better scale or temperature; is the teacher worse than the student alone?
+window     would the teacher be better under the other window?
 probe      two views of an utterance, speed and memory, measured live
 preflight  is this teacher worth learning from, and do its labels fit?
 """

@@ -19,6 +19,7 @@ from distilvox.teachers.advice import SENSIBLE, Baseline, advise, suggest
 from distilvox.teachers.heads import FittedHead, centred
 from distilvox.teachers.look import judge, look, share
 from distilvox.teachers.probe import Probe
+from distilvox.teachers.window import OtherWindow
 
 MOST_EXAMPLES = 20_000
 
@@ -47,6 +48,7 @@ class Preflight:
         advice: what would make it teach better; trains all the same.
         baseline: a run that it was compared with.
         probe: two views, speed and memory, where they were measured.
+        window: how it does under the other window, where it has log-mels of ours and trials were given.
         members: what was found of each teacher of an ensemble.
     """
 
@@ -70,6 +72,7 @@ class Preflight:
     advice: tuple[str, ...]
     baseline: Baseline | None = None
     probe: Probe | None = None
+    window: OtherWindow | None = None
     members: tuple[Preflight, ...] = ()
 
     def with_members(self, members: Sequence[Preflight]) -> Preflight:
@@ -147,6 +150,8 @@ class Preflight:
                 ("speech embedded in a second", f"{seen.speed:,.1f} s on {escape(seen.device)}"),
                 ("memory, at most", f"{seen.memory_bytes / 2**30:.2f} GiB"),
             ]
+        if self.window is not None:
+            rows.append((f"EER under a {self.window.other} window", _percent(self.window.other_eer)))
         if self.baseline is not None:
             rows.append((f"EER of {escape(self.baseline.name)}", _percent(self.baseline.eer)))
         return rows
@@ -172,6 +177,7 @@ def preflight(
     sizes: Sequence[int] = (),
     baseline: Baseline | None = None,
     probe: Probe | None = None,
+    window: OtherWindow | None = None,
 ) -> Preflight:
     """Looks at a teacher over the training speakers.
 
@@ -190,6 +196,7 @@ def preflight(
         sizes: of the parts of an ensemble whose probabilities are averaged.
         baseline: a run on the same trials to compare the teacher with.
         probe: what was measured live, if it was.
+        window: what the other window gave, if it was tried.
     """
     classes = head.weight.shape[0]
     require(scale > 0, "the scale of the teacher's logits is too small", got=scale, allowed="> 0")
@@ -218,6 +225,8 @@ def preflight(
         own_accuracy=share(right[own & seen.usable]),
         means_accuracy=share(by_means[own & seen.usable]),
     )
+    if window is not None and (sentence := window.advice()):
+        advice.append(sentence)
     return Preflight(
         teacher=teacher,
         head=head.how,
@@ -239,6 +248,7 @@ def preflight(
         advice=tuple(advice),
         baseline=baseline,
         probe=probe,
+        window=window,
     )
 
 

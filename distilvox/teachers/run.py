@@ -52,7 +52,7 @@ class RunTeacher(Teacher):
         return TeacherHead(self.get_buffer("centres"), self.names) if self.names else None
 
     def under(self, frontend: FrontEnd) -> Teacher:
-        heard = Student(self.student.name, self.student.backbone, frontend)
+        heard = Student(self.student.name, self.student.backbone, frontend).eval()
         return RunTeacher(
             heard,
             self.get_buffer("centres"),

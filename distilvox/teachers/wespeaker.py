@@ -73,7 +73,7 @@ def load(
         )
     heard = replace(front, mels=found.student.config.mels)
     return RunTeacher(
-        Student(found.student.name, found.student.backbone, heard),
+        Student(found.student.name, found.student.backbone, heard).eval(),
         found.head,
         found.names,
         uri=f"wespeaker:{rest}",

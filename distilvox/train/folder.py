@@ -27,6 +27,7 @@ FREE = frozenset(
         "corpus.path",
         "teacher.uri",
         "teacher.licence",
+        "corpus.licence",
         "init.uri",
         "distilvox",
         "command",
@@ -79,6 +80,7 @@ def run_record(
         "corpus": {
             "path": str(corpus.path),
             "id": corpus.whole.id,
+            "licence": corpus.whole.licence,
             "utterances": len(corpus),
             "hours": corpus.seconds / 3600,
         },

@@ -20,12 +20,13 @@ from distilvox.corpus.subset import part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.teachers.advice import Baseline, read_baseline
-from distilvox.teachers.base import Teacher
+from distilvox.teachers.base import Teacher, freeze
 from distilvox.teachers.ensemble import members_of, side_by_side
 from distilvox.teachers.heads import FittedHead, centred
 from distilvox.teachers.live import LiveTeacher
 from distilvox.teachers.preflight import Preflight, preflight
 from distilvox.teachers.probe import probe
+from distilvox.teachers.window import OtherWindow, compare_windows, twin
 from distilvox.train.config import TargetConfig
 from distilvox.train.distributed import World
 from distilvox.train.members import (
@@ -120,15 +121,22 @@ def prepare_targets(
     labels = torch.cat([_labels(corpus, views, view, bank) for view in range(count)])
     names = view_speakers(views, corpus.speakers)
     members, devs = [], []
+    windows: dict[int, OtherWindow] = {}
     for one in teachers:
         live = LiveTeacher(one, corpus.whole, views, bank, config.sees, device)
         folder = member_cache(corpus, one, config, views, bank, cache, len(teachers))
         members.append(prepare_member(live, corpus.rows_in_whole, labels, names, config, folder, world))
         if judge is not None:
             speech = part(judge.corpus, judge.rows)
-            beside = trials_cache(one, speech, folder.parent if cache is None else cache)
             shown = replace(live, corpus=speech, sees="utterance")
-            devs.append(open_cache(shown, 1, beside, world).all())
+            beside = folder.parent if cache is None else cache
+            devs.append(embed_trials(shown, beside, world))
+            if (found_twin := twin(one)) is not None:
+                other, names_of_windows = found_twin
+                theirs = embed_trials(replace(shown, teacher=freeze(other, device)), beside, world)
+                windows[len(members) - 1] = compare_windows(
+                    names_of_windows, devs[-1].numpy(), theirs.numpy(), judge
+                )
 
     def embed(batch: Views, view: int) -> Tensor:
         return side_by_side([member.embed(batch, view) for member in members]).to(device)
@@ -153,9 +161,13 @@ def prepare_targets(
             scale=scale, utterances=sources, sizes=sizes if len(some) > 1 else (), **more,
         )  # fmt: skip
 
-    found = look(teacher.uri, members, devs, baseline=beaten, probe=measured)
+    alone = windows.get(0) if len(members) == 1 else None
+    found = look(teacher.uri, members, devs, baseline=beaten, probe=measured, window=alone)
     if len(members) > 1:
-        each = [look(one.teacher.uri, [one], devs[k : k + 1]) for k, one in enumerate(members)]
+        each = [
+            look(one.teacher.uri, [one], devs[k : k + 1], window=windows.get(k))
+            for k, one in enumerate(members)
+        ]
         found = found.with_members(each)
     shown_devs = [centred(dev, member.centre) for dev, member in zip(devs, members, strict=False)]
     trials = _joined(shown_devs) if judge is not None else None
@@ -164,6 +176,11 @@ def prepare_targets(
         embed=embed, head=join_heads(members), utterances=units[: len(corpus)], preflight=found, sizes=sizes,
         trials=trials,
     )  # fmt: skip
+
+
+def embed_trials(live: LiveTeacher, folder: Path, world: World) -> Tensor:
+    """The teacher's embeddings of the trials' utterances, whole and clean, from their cache in `folder`."""
+    return open_cache(live, 1, trials_cache(live.teacher, live.corpus, folder), world).all()
 
 
 def join_heads(members: Sequence[Member]) -> FittedHead:
