@@ -17,8 +17,8 @@ from distilvox.losses.objective import Objective, ObjectiveConfig
 from distilvox.models.head import SpeakerHead
 from distilvox.train.config import TrainConfig
 from distilvox.train.distributed import has_fast_bf16
-from distilvox.train.loop import Distiller
 from distilvox.train.optimiser import make_optimiser
+from distilvox.train.step import Distiller
 
 BATCH, SECONDS, SPEAKERS, DIM = 4, 2.0, 5994, 256
 """A small batch, so that the large teacher's part of the page takes a minute; the same for both."""

@@ -22,9 +22,10 @@ from distilvox.study.terms import check_equal
 from distilvox.teachers import load
 from distilvox.teachers.base import Teacher
 from distilvox.train.config import FineTuneConfig, RunConfig, replace_fields
-from distilvox.train.loop import Distiller, fit
+from distilvox.train.loop import fit
 from distilvox.train.runlog import read_log
 from distilvox.train.stages import stages
+from distilvox.train.step import Distiller
 from distilvox.views.bank import synthetic_bank
 from distilvox.views.batches import epoch_order
 from tests.making import TINY, make_corpus, make_trials, tiny_config
@@ -114,7 +115,10 @@ def test_its_schedule_rises_to_its_own_peak_and_falls_to_its_own_end() -> None:
             r"longer crops[\s\S]*finetune\.seconds 0\.4[\s\S]*0\.5, that of training",
         ),
         ({"finetune.margin": 0.1}, r"larger margin[\s\S]*finetune\.margin 0\.1[\s\S]*0\.2, that of training"),
-        ({"finetune.batch_size": 9}, r"shared equally[\s\S]*batch size 9, 2 processes"),
+        (
+            {"finetune.batch_size": 9, "shard_head": True},
+            r"share every batch equally[\s\S]*batches of 9, 2 processes",
+        ),
     ],
 )
 def test_a_stage_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -139,12 +139,18 @@ def test_a_small_corpus_gives_one_smaller_batch() -> None:
     assert steps_per_epoch(5, 6) == 1
     assert steps_per_epoch(5, 6, world_size=2) == 1
     assert [b.views.utterances.size for b in run(Made(5))] == [5, 5, 5]
-    assert step_indices(5, 0, seed=0, batch_size=6, rank=1, world_size=2).size == 2
-    for n, size, world in ((1, 6, 1), (0, 6, 1), (9, 1, 1), (3, 6, 2)):
+    for n, size, world in ((1, 6, 1), (0, 6, 1), (9, 1, 1), (3, 6, 4)):
         with pytest.raises(UserError, match="too few utterances"):
             steps_per_epoch(n, size, world)
-    with pytest.raises(UserError, match="shared equally"):
-        steps_per_epoch(23, 6, 4)
+
+
+@pytest.mark.parametrize(("n", "size", "world"), [(5, 6, 2), (23, 6, 4), (23, 7, 3), (3, 6, 2)])
+def test_any_number_of_ranks_shares_the_batch_of_one(n: int, size: int, world: int) -> None:
+    assert steps_per_epoch(n, size, world) == steps_per_epoch(n, size)
+    whole = step_indices(n, 1, seed=0, batch_size=size)
+    shares = [step_indices(n, 1, seed=0, batch_size=size, rank=r, world_size=world) for r in range(world)]
+    assert np.concatenate(shares).tolist() == whole.tolist()
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_the_view_shown_is_the_one_asked_for() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from distilvox.errors import UserError
 from distilvox.files import write_bytes
+from distilvox.train.distributed import World
 
 NAME = "checkpoint/state.pt"
 
@@ -40,21 +41,26 @@ def save(folder: Path, *, step: int, model: Mapping[str, Any], optimiser: Mappin
     write_bytes(folder / NAME, buffer.getbuffer())
 
 
-def load(folder: Path, *, device: torch.device) -> dict[str, Any] | None:
+def load(folder: Path, *, device: torch.device, world: World = World()) -> dict[str, Any] | None:  # noqa: B008
     """The state that `save` wrote, or None where there is none yet.
+
+    Of several processes, every one has what rank 0 reads: they go on at one step even where they share no disk.
 
     Raises:
         UserError: the file is damaged: cut short, or one bit flipped.
     """
     path = folder / NAME
-    if not path.exists():
+    data = world.sent_bytes(path.read_bytes() if world.is_main and path.exists() else None)
+    if data is None:
         return None
     try:
-        with zipfile.ZipFile(path) as parts:  # torch does not compare the checksums that it writes
+        with zipfile.ZipFile(
+            io.BytesIO(data)
+        ) as parts:  # torch does not compare the checksums that it writes
             damaged = parts.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except (
         *(RuntimeError, EOFError, OSError, ValueError, NotImplementedError),
         *(zipfile.BadZipFile, pickle.UnpicklingError),

@@ -1,4 +1,4 @@
-"""Processes under torchrun: who am I, and wait for the others. Alone, every call is a no-op."""
+"""Processes under torchrun: who am I, what do the others say. Alone, every call gives back what it was given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from distilvox.errors import UserError, require
 
@@ -18,12 +19,22 @@ PATIENCE = timedelta(hours=3)
 """How long processes wait for one another: the first judges alone, and the teacher's work is never quite even."""
 
 
+CPU = torch.device("cpu")
+PIECE = 2**26
+"""Bytes sent at a time."""
+
+
 @dataclass(frozen=True)
 class World:
-    """Rank and size of the group of processes."""
+    """Rank and size of the group of processes, and the device on which its messages lie.
+
+    What has to be the same everywhere (the step to go on at, whether a run is finished, the teacher's centres) is the
+    word of rank 0: `said` and `sent`.
+    """
 
     rank: int = 0
     size: int = 1
+    device: torch.device = CPU
 
     @property
     def is_main(self) -> bool:
@@ -32,6 +43,40 @@ class World:
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
+
+    def said(self, number: int) -> int:
+        """Rank 0's number, in every process; what the others give is not looked at."""
+        if self.size == 1:
+            return number
+        return int(self.sent(torch.tensor(int(number))))
+
+    def sent(self, values: Tensor) -> Tensor:
+        """Rank 0's values, in every process; those of the others have their shape and kind. Stays where they lay."""
+        if self.size == 1:
+            return values
+        message = values.detach().to(self.device, copy=True).contiguous()
+        dist.broadcast(message, 0)
+        return message.to(values.device)
+
+    def sent_bytes(self, data: bytes | None) -> bytes | None:
+        """Rank 0's bytes, or its None, in every process; in pieces, so that a device need not hold all."""
+        if self.size == 1:
+            return data
+        length = self.said(-1 if data is None else len(data))
+        if length < 0:
+            return None
+        whole = torch.frombuffer(bytearray(data or b"\0" * length), dtype=torch.uint8)
+        for piece in whole.split(PIECE):
+            piece.copy_(self.sent(piece))
+        return whole.numpy().tobytes()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes, of values of one shape."""
+        if self.size == 1:
+            return values
+        total = values.detach().to(self.device, copy=True)
+        dist.all_reduce(total)
+        return (total / self.size).to(values.device)
 
 
 @contextmanager
@@ -43,7 +88,7 @@ def join(device: torch.device) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
         yield World()
         return
-    world = World(rank=int(os.environ["RANK"]), size=int(os.environ["WORLD_SIZE"]))
+    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
     if world.size == 1 or dist.is_initialized():
         yield world
         return

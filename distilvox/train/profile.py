@@ -29,10 +29,10 @@ from distilvox.teachers.live import LiveTeacher
 from distilvox.train.bottleneck import Profile
 from distilvox.train.config import RunConfig, TargetConfig
 from distilvox.train.distributed import World, computes_bf16
-from distilvox.train.loop import Distiller
 from distilvox.train.members import member_cache
 from distilvox.train.optimiser import make_optimiser
 from distilvox.train.start import make_student
+from distilvox.train.step import Distiller
 from distilvox.train.targets import view_of_epoch
 from distilvox.views.augment import DeviceBank, augment_groups
 from distilvox.views.bank import Bank

@@ -13,6 +13,7 @@ import torch
 
 from distilvox.errors import UserError, require
 from distilvox.files import explain_disk_errors, write_text
+from distilvox.train.distributed import World
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -27,21 +28,28 @@ class RunLog:
     Values stay tensors on the device until `flush`, which moves all of them in one copy, so that logging
     never makes the host wait for a step.
 
+    Every process has one and remembers its share; the numbers are means over all, and the main process writes them.
+
     Args:
         folder: the run folder.
         step: steps already done; later lines of an interrupted run are dropped, they will be done again.
+        world: the processes; all of them flush after the same steps.
     """
 
-    def __init__(self, folder: Path, *, step: int) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, *, step: int, world: World = World()) -> None:  # noqa: B008 (frozen)
+        self.path, self.world = folder / NAME, world
+        self._waiting: list[tuple[int, float, float, dict[str, torch.Tensor]]] = []
+        if not world.is_main:
+            return
         kept = [line for line in read_log(folder) if line["step"] < step]
         write_text(self.path, "".join(_text(line) for line in kept))
         self._judged = {line["step"] for line in kept if "evaluation" in line}
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         self._board = _summary_writer(folder / "tensorboard", step)
-        self._waiting: list[tuple[int, float, float, dict[str, torch.Tensor]]] = []
 
     def close(self) -> None:
+        if not self.world.is_main:
+            return
         self._file.close()
         self._board.close()
 
@@ -50,20 +58,24 @@ class RunLog:
         self._waiting.append((step, epoch, rate, {name: value.detach() for name, value in parts.items()}))
 
     def flush(self) -> list[dict[str, float]]:
-        """Writes the steps remembered, and returns them as plain numbers."""
+        """Writes the steps remembered, and returns them as plain numbers, the same in every process."""
         if not self._waiting:
             return []
         names = list(self._waiting[0][3])
         table = torch.stack([torch.stack([parts[n].float() for n in names]) for *_, parts in self._waiting])
         lines = []
-        for (step, epoch, rate, _), values in zip(self._waiting, table.tolist(), strict=True):
+        for (step, epoch, rate, _), values in zip(
+            self._waiting, self.world.mean(table).tolist(), strict=True
+        ):
             line = {"step": step, "epoch": round(epoch, 4), "learning_rate": rate}
             line.update(zip(names, values, strict=True))
             lines.append(line)
-            for name in ("learning_rate", *names):
-                self._board.add_scalar(f"train/{name}", line[name], step)
-        self._write(lines)
         self._waiting.clear()
+        if self.world.is_main:
+            for line in lines:
+                for name in ("learning_rate", *names):
+                    self._board.add_scalar(f"train/{name}", line[name], int(line["step"]))
+            self._write(lines)
         return lines
 
     def evaluation(self, step: int, epoch: float, values: Mapping[str, float]) -> None:

@@ -20,9 +20,10 @@ from distilvox.errors import require
 from distilvox.losses.objective import TRIAGE_PARTS, Objective
 from distilvox.losses.sharded import Sharded, share
 from distilvox.train.distributed import World
+from distilvox.train.syncnorm import synchronised
 
-WEIGHT, CENTRES = "objective.head.weight", "objective.teacher_centres"
-"""The names of what is shared out, in the module of student and objective."""
+WEIGHT = "objective.head.weight"
+"""The name of what is shared out, in the module of student and objective."""
 
 PIECE = 2**24
 """Numbers sent at a time to the process that saves: 64 MB."""
@@ -68,14 +69,13 @@ class HeadShare:
             weight.grad /= self.world.size
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module in data parallelism, if there are other processes."""
+        """The module in data parallelism, if there are other processes: a step is that of one with the whole batch."""
         if self.world.size == 1:
             return module
-        centres, own = self.objective.teacher_centres, [] if self.ranks is None else [WEIGHT]
-        if centres is not None and self.ranks is None:
-            dist.broadcast(centres, 0)  # once; as a buffer they would travel at every step
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, [CENTRES, *own])
-        return DistributedDataParallel(module)
+        # Batch norm is that of the whole batch: its running moments are the same everywhere, and need not be sent.
+        still = [name for name, _ in module.named_buffers()] + ([] if self.ranks is None else [WEIGHT])
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, still)
+        return DistributedDataParallel(synchronised(module))
 
     def clip(self, module: nn.Module, longest: float) -> Tensor:
         """Clips the gradients of all parameters together to a length; returns what it was, the same everywhere."""

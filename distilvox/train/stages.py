@@ -17,7 +17,7 @@ from distilvox.train.distributed import World
 from distilvox.train.schedules import learning_rate
 from distilvox.train.targets import Targets, prepare_targets
 from distilvox.views.bank import Bank
-from distilvox.views.batches import steps_per_epoch
+from distilvox.views.batches import steps_per_epoch, whole_batch
 from distilvox.views.draws import ViewConfig
 
 RISE = 0.1
@@ -31,6 +31,7 @@ class Stage:
     Attributes:
         name: for people.
         option: of the command line that sets its learning rate, for messages.
+        batch_size: utterances a step, over all processes together.
         first_epoch, first_step: epochs and steps of the stages before it.
         epochs, epoch_steps: its length.
         peak, final: learning rates.
@@ -64,6 +65,10 @@ class Stage:
         """Epochs done when it is over."""
         return self.first_epoch + self.epochs
 
+    def position(self, place: int) -> float:
+        """Epochs done before its step number `place`, from 0, fractions count."""
+        return self.first_epoch + place / self.epoch_steps
+
     def rate(self, place: int) -> float:
         """The learning rate of its step number `place`, from 0."""
         return learning_rate(
@@ -81,10 +86,19 @@ def stages(config: RunConfig, utterances: int, world_size: int = 1) -> tuple[Sta
         UserError: fine-tuning with shorter crops or a smaller margin; a batch that does not fit corpus or ranks.
     """
     train, tune = config.train, config.finetune
+    sizes = {train.batch_size, tune.batch_size or train.batch_size} if tune.epochs else {train.batch_size}
+    uneven = [size for size in sizes if whole_batch(utterances, size, world_size) % world_size]
+    require(
+        not (train.shard_head and uneven),
+        "class centres are shared out by processes that share every batch equally",
+        got=f"batches of {', '.join(map(str, uneven))}, {world_size} processes",
+        allowed=f"a batch size that is a multiple of {world_size}",
+        remedy="choose another batch size, or train without --shard-head",
+    )
     epoch_steps = steps_per_epoch(utterances, train.batch_size, world_size)
     training = Stage(
         name="training", option="--learning-rate", views=config.views, objective=config.objective,
-        batch_size=train.batch_size, first_epoch=0, first_step=0, epochs=train.epochs, epoch_steps=epoch_steps,
+        batch_size=whole_batch(utterances, train.batch_size, world_size), first_epoch=0, first_step=0, epochs=train.epochs, epoch_steps=epoch_steps,
         peak=train.learning_rate, final=train.learning_rate * train.final_rate,
         warmup_steps=round(train.warmup_epochs * epoch_steps),
     )  # fmt: skip
@@ -94,7 +108,8 @@ def stages(config: RunConfig, utterances: int, world_size: int = 1) -> tuple[Sta
     batch_size = tune.batch_size or train.batch_size
     epoch_steps = steps_per_epoch(utterances, batch_size, world_size)
     tuning = Stage(
-        name="fine-tuning", option="--finetune.learning-rate", batch_size=batch_size,
+        name="fine-tuning", option="--finetune.learning-rate",
+        batch_size=whole_batch(utterances, batch_size, world_size),
         views=replace(config.views, seconds=tune.seconds, speeds=(1.0,), speed_is_new_speaker=False),
         objective=replace(config.objective, margin=tune.margin, margin_warmup_epochs=0.0, kd_warmup_epochs=0.0),
         first_epoch=training.end_epoch, first_step=training.end_step, epochs=tune.epochs, epoch_steps=epoch_steps,
@@ -151,7 +166,7 @@ def stage_targets(
             device=device, cache=folder, judge=judge, world=world,
         )  # fmt: skip
 
-    first = prepare(plan[0], cache, judge)
+    first = _of_first(prepare(plan[0], cache, judge), world)
     found = [first]
     for stage in plan[1:]:
         if shown.sees == "utterance":  # whatever the crop, it hears the whole
@@ -160,5 +175,10 @@ def stage_targets(
         beside = cache and cache.with_name(f"{cache.name}-{stage.views.seconds:g}s")
         later = prepare(stage, beside, None)
         weight = torch.cat([later.head.weight, first.head.weight[len(later.head.weight) :]])
-        found.append(replace(later, head=replace(later.head, weight=weight)))
+        found.append(_of_first(replace(later, head=replace(later.head, weight=weight)), world))
     return found
+
+
+def _of_first(targets: Targets, world: World) -> Targets:
+    """The same with rank 0's class centres: they are fitted, and must be one matrix in every process."""
+    return replace(targets, head=replace(targets.head, weight=world.sent(targets.head.weight)))

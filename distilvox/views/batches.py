@@ -122,23 +122,17 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
 
 
 def whole_batch(n: int, batch_size: int, world_size: int = 1) -> int:
-    """The size of a batch over all ranks: `batch_size`, or what n utterances allow if they are fewer.
+    """The size of a batch over all ranks: `batch_size`, or n if there are fewer utterances. As on one rank.
 
     Raises:
-        UserError: the ranks cannot share it equally, or a rank would get fewer than 2 utterances.
+        UserError: fewer than 2 utterances a batch, or than one for each rank.
     """
+    size = min(batch_size, n)
     require(
-        batch_size % world_size == 0,
-        "a batch cannot be shared equally by the processes",
-        got=f"batch size {batch_size}, {world_size} processes",
-        allowed=f"a batch size that is a multiple of {world_size}",
-    )
-    size = min(batch_size, n) // world_size * world_size
-    require(
-        size >= 2 * world_size,
+        size >= max(2, world_size),
         "too few utterances for a batch",
         got=f"{n} utterances, batch size {batch_size}, {world_size} process(es)",
-        allowed="at least 2 utterances a batch for each process",
+        allowed="at least 2 utterances a batch, and one for each process",
     )
     return size
 
@@ -151,11 +145,14 @@ def steps_per_epoch(n: int, batch_size: int, world_size: int = 1) -> int:
 def step_indices(
     n: int, step: int, *, seed: int, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Int64[np.ndarray, " B"]:
-    """The utterances of one rank at one step; those of all ranks, in turn, are one rank's alone."""
+    """The utterances of one rank at one step; those of all ranks, in turn, are one rank's alone.
+
+    Shares differ by one utterance at most.
+    """
     size = whole_batch(n, batch_size, world_size)
     epoch, place = divmod(step, n // size)
     batch = epoch_order(n, seed=seed, epoch=epoch)[place * size : (place + 1) * size]
-    return np.split(batch, world_size)[rank]
+    return np.array_split(batch, world_size)[rank]
 
 
 def batches(
