@@ -16,7 +16,9 @@ from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge
 from distilvox.teachers.base import Teacher, TeacherHead
-from distilvox.train.config import TargetConfig
+from distilvox.train.config import RunConfig, TargetConfig, replace_fields
+from distilvox.train.distributed import World
+from distilvox.train.stages import stage_targets, stages
 from distilvox.train.targets import Targets, cache_name, default_cache, prepare_targets, view_of_epoch
 from distilvox.views.bank import Bank, synthetic_bank
 from distilvox.views.batches import make_views
@@ -221,6 +223,33 @@ def test_two_settings_never_claim_one_cache(corpus: Corpus) -> None:
     assert name(seen) == name(replace(seen, centre="no", live=True))
     place = default_cache(corpus, Spectrum(), seen, VIEWS, BANK)
     assert place.parent == corpus.path.parent / "train.cache"
+
+
+class Second(World):
+    """Hears ones from rank 0."""
+
+    def sent(self, values: Tensor) -> Tensor:
+        return torch.ones_like(values)
+
+
+def test_the_class_centres_of_every_stage_are_rank_0_s(corpus: Corpus, tmp_path: Path) -> None:
+    config = replace_fields(
+        RunConfig(), {"finetune.epochs": 1, "targets.sees": "view", "targets.views": 1, "batch_size": 4}
+    )
+    config = replace(config, views=VIEWS)
+    plan = stages(config, len(corpus))
+    first, second = stage_targets(
+        plan,
+        Spectrum(),
+        corpus,
+        config=config,
+        bank=BANK,
+        device=CPU,
+        cache=tmp_path / "cache",
+        world=Second(),
+    )
+    assert bool((first.head.weight == 1).all())
+    assert bool((second.head.weight == 1).all())
 
 
 def test_views_take_turns() -> None:

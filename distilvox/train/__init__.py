@@ -1,0 +1,23 @@
+"""Training: one run, from its configuration to its folder, on any number of processes.
+
+config        everything that decides a run
+fields        its fields by name: read, set, compared
+origin        what was typed, on which code
+folder        the door of a run folder: may this run begin or go on there
+start         the student's first weights
+distributed   the processes, and what the first of them says for all
+syncnorm      batch norm over all processes
+members       one teacher made ready: cache, centre, class centres
+targets       what the teacher gives a step
+schedules     the learning rate
+stages        training, then perhaps fine-tuning
+sharing       class centres, whole or shared out; data parallelism
+step          one training step
+checkpoint    the state of a run in one file
+runlog        the losses, as they come
+optimiser     AdamW
+prepare       all that stands before the first step
+loop          the training loop
+profile       a step, timed part by part
+bottleneck    what these times mean
+"""

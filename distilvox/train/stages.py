@@ -98,7 +98,8 @@ def stages(config: RunConfig, utterances: int, world_size: int = 1) -> tuple[Sta
     epoch_steps = steps_per_epoch(utterances, train.batch_size, world_size)
     training = Stage(
         name="training", option="--learning-rate", views=config.views, objective=config.objective,
-        batch_size=whole_batch(utterances, train.batch_size, world_size), first_epoch=0, first_step=0, epochs=train.epochs, epoch_steps=epoch_steps,
+        batch_size=whole_batch(utterances, train.batch_size, world_size),
+        first_epoch=0, first_step=0, epochs=train.epochs, epoch_steps=epoch_steps,
         peak=train.learning_rate, final=train.learning_rate * train.final_rate,
         warmup_steps=round(train.warmup_epochs * epoch_steps),
     )  # fmt: skip
