@@ -16,6 +16,7 @@ from rich.markup import escape
 from distilvox import __version__
 from distilvox.console import err, out
 from distilvox.errors import UserError, unknown
+from distilvox.interrupts import Terminated, at_once
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "the whole journey on synthetic voices, in minutes; no download"),
@@ -64,10 +65,11 @@ EXTRA_OF = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of `distilvox`. Exits 0, 2 for wrong input, 1 for work that could not be completed."""
+    """`distilvox` itself. Exits 0, 2 for wrong input, 1 for work that could not be completed; 143 after SIGTERM."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        _main(args)
+        with at_once():
+            _main(args)
         sys.stdout.flush()
     except UserError as error:
         _complain(str(error))
@@ -87,6 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         _complain(str(UserError(f"cannot read or write {error.filename}", got=error.strerror)))
         sys.exit(1)
+    except Terminated as end:
+        if end.line:
+            err.print(f"[bold red]terminated[/]; {escape(end.line)}", highlight=False, soft_wrap=True)
+        raise
     except KeyboardInterrupt:
         err.print("[bold red]interrupted[/]; what was written so far is whole")
         sys.exit(130)

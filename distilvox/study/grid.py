@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.markup import escape
@@ -15,6 +14,7 @@ from distilvox.corpus.store import Corpus
 from distilvox.corpus.subset import SubsetConfig, training_part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge, SavedScores, load_scores
+from distilvox.interrupts import Terminated, leave_work, workers
 from distilvox.study.budget import check_budgets
 from distilvox.study.recipe import Recipe
 from distilvox.study.terms import REMEDY, check_run, is_finished, settings
@@ -193,7 +193,7 @@ def _in_turn(tasks: list[Task]) -> Iterator[tuple[Task, UserError | None]]:
 
 
 def _at_once(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, UserError | None]]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with workers(jobs) as pool:
         futures = {pool.submit(_run, task): task for task in tasks}
         for future in as_completed(futures):
             task = futures[future]
@@ -228,5 +228,7 @@ def _run(task: Task) -> None:
             cache=task.cache,
             resume=True,
         )
+    except Terminated as end:
+        leave_work(end)
     except UserError as error:
         raise UserError(f"{task.out.name}: {error}", exit_code=error.exit_code) from error

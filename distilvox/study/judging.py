@@ -8,9 +8,7 @@ that was trained before is judged as well, and one that was judged so is not jud
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from distilvox.evaluation.judge import Judge, load_embeddings
 from distilvox.evaluation.norm import TOP
 from distilvox.evaluation.score import unit_rows
 from distilvox.files import atomic_file, read_json, write_json
+from distilvox.interrupts import workers
 from distilvox.models.runfolder import load_student
 from distilvox.study.grid import run_folder
 from distilvox.study.recipe import Recipe
@@ -96,7 +95,7 @@ def judge_grid(
         for one in left:
             _judge(one)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with workers(jobs) as pool:
         list(pool.map(_judge, left))
 
 

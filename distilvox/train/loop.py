@@ -8,19 +8,21 @@ from pathlib import Path
 
 from distilvox.console import progress
 from distilvox.corpus.store import Corpus
-from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge, save_evaluation
+from distilvox.interrupts import Terminated, at_once
 from distilvox.locks import alone
 from distilvox.models.runfolder import save_model
 from distilvox.teachers.base import Teacher
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
 from distilvox.train.distributed import join, pick_device
+from distilvox.train.finite import finite_loss
 from distilvox.train.optimiser import make_optimiser
 from distilvox.train.prepare import Run, prepare
 from distilvox.train.runlog import RunLog, read_log
 from distilvox.train.stages import Stage
 from distilvox.train.step import train_step
+from distilvox.train.stop import stop_signal
 from distilvox.train.targets import view_of_epoch
 from distilvox.views.bank import Bank
 from distilvox.views.batches import batches
@@ -84,6 +86,7 @@ def loop(run: Run, log: RunLog) -> None:
     resident, source = reside(run.corpus, device)
     run.say(source)
     with ExitStack() as stack:
+        stop = stack.enter_context(stop_signal(world))
         bar = stack.enter_context(progress(enabled=world.is_main))
         total_steps = run.plan[-1].end_step
         task = bar.add_task(f"training {run.out.name}", total=total_steps, completed=done, note="")
@@ -118,17 +121,22 @@ def loop(run: Run, log: RunLog) -> None:
 
                 done = step + 1
                 epoch_done = (batch.step + 1) % stage.epoch_steps == 0
-                due = epoch_done or done % train.checkpoint_steps == 0
+                stops = stop()
+                due = stops or epoch_done or done % train.checkpoint_steps == 0
                 if due or done % FLUSH_STEPS == 0:
-                    loss = _finite(log.flush(), stage.option)
+                    loss = finite_loss(log.flush(), stage.option)
                     bar.update(task, completed=done, note=f"loss {loss:.3f}")
                 look = (batch.epoch + 1) % train.evaluate_epochs == 0 or done == stage.end_step
                 if epoch_done and look and done < total_steps:
-                    _look(run, log, step, batch.epoch + 1)
+                    with at_once():
+                        _look(run, log, step, batch.epoch + 1)
                 if due:
                     model, adam = learner.share.states(learner.module, optimiser)
                     if world.is_main:
                         checkpoint.save(run.out, step=done, model=model, optimiser=adam)
+                if stops:
+                    kept = f"{run.out} keeps all {done:,} steps that are done: go on with --resume"
+                    raise Terminated(kept if world.is_main else "")
 
 
 def finish(run: Run, log: RunLog) -> None:
@@ -168,16 +176,3 @@ def _eer_after(out: Path, stage: Stage) -> float:
     """The EER at the end of a stage, as it was logged; perhaps by a session that was killed later."""
     lines = [line for line in read_log(out) if line["step"] == stage.end_step - 1]
     return next((line["evaluation"]["eer"] for line in lines if "evaluation" in line), math.nan)
-
-
-def _finite(lines: list[dict[str, float]], option: str) -> float:
-    """The last loss; raises a UserError that names the first step whose loss or gradient is not finite."""
-    for line in lines:
-        if not (math.isfinite(line["total"]) and math.isfinite(line["grad_norm"])):
-            raise UserError(
-                f"the loss is not finite at step {int(line['step'])}",
-                got=", ".join(f"{name} {value:g}" for name, value in line.items()),
-                remedy=f"lower {option}; the last checkpoint is from before this step",
-                exit_code=1,
-            )
-    return lines[-1]["total"] if lines else math.nan

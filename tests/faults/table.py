@@ -49,6 +49,40 @@ FAULTS = (
         "test_teachers_cache.py::test_the_second_of_two_processes_waits_and_finds_it_whole",
     ),
     Fault(
+        "a scheduler ends a training",
+        "SIGTERM comes while a model trains: SLURM's time is up, Kubernetes moves a pod.",
+        "go on with --resume",
+        143,
+        "Every step that was done: the checkpoint is written after the step that is being computed, and the resumed "
+        "run is the uninterrupted one to the bit.",
+        "faults/test_terminated.py::test_a_terminated_training_goes_on_to_the_same_bits",
+    ),
+    Fault(
+        "a scheduler ends a group of processes",
+        "SIGTERM comes to torchrun, or to its processes.",
+        "go on with --resume",
+        143,
+        "The same: all processes stop after one step. Start them by `python -m distilvox.train.torchrun`, which is "
+        "torchrun without its traceback.",
+        "faults/test_terminated.py::test_all_processes_of_a_group_stop_after_one_step",
+    ),
+    Fault(
+        "a scheduler ends any other verb",
+        "SIGTERM comes while a verb works that does not train.",
+        "what was written so far is whole",
+        143,
+        "Every file that stood there before; the parts that `pack` and the teacher's cache have done.",
+        "test_interrupts.py::test_a_verb_stops_where_it_is",
+    ),
+    Fault(
+        "a study is killed",
+        "`study --jobs 2` is killed, by SIGKILL or for its memory.",
+        "",
+        None,
+        "Its processes notice, write their checkpoints, and end: a second study trains no cell beside them.",
+        "test_interrupts.py::test_workers_end_with_the_process_that_they_work_for",
+    ),
+    Fault(
         "a kill while a file is written",
         "SIGKILL, a crash or a power cut strikes while a file is written.",
         "",
