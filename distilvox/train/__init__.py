@@ -14,10 +14,14 @@ stages        training, then perhaps fine-tuning
 sharing       class centres, whole or shared out; data parallelism
 step          one training step
 checkpoint    the state of a run in one file
+board         TensorBoard's event file
 runlog        the losses, as they come
+finite        the first number that is none
+stop          SIGTERM, heard by all processes after the same step
 optimiser     AdamW
 prepare       all that stands before the first step
 loop          the training loop
+torchrun      torchrun without its own traceback
 profile       a step, timed part by part
 bottleneck    what these times mean
 """

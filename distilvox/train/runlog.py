@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import torch
 
 from distilvox.errors import UserError, require
 from distilvox.files import explain_disk_errors, write_text
+from distilvox.train.board import Board
 from distilvox.train.distributed import World
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 NAME = "log.jsonl"
 REMEDY = "remove the broken line"
@@ -45,13 +43,13 @@ class RunLog:
         write_text(self.path, "".join(_text(line) for line in kept))
         self._judged = {line["step"] for line in kept if "evaluation" in line}
         self._file: TextIO = self.path.open("a", encoding="utf-8")
-        self._board = _summary_writer(folder / "tensorboard", step)
+        self._board = Board(folder / "tensorboard", step=step)
 
     def close(self) -> None:
         if not self.world.is_main:
             return
-        self._file.close()
-        self._board.close()
+        with closing(self._board), explain_disk_errors(self.path):
+            self._file.close()
 
     def step(self, step: int, epoch: float, rate: float, parts: Mapping[str, torch.Tensor]) -> None:
         """Remembers one step; nothing is copied yet."""
@@ -74,7 +72,7 @@ class RunLog:
         if self.world.is_main:
             for line in lines:
                 for name in ("learning_rate", *names):
-                    self._board.add_scalar(f"train/{name}", line[name], int(line["step"]))
+                    self._board.scalar(f"train/{name}", line[name], int(line["step"]))
             self._write(lines)
         return lines
 
@@ -85,9 +83,10 @@ class RunLog:
         self._judged.add(step)
         self._write([{"step": step, "epoch": epoch, "evaluation": dict(values)}])
         for name, value in values.items():
-            self._board.add_scalar(f"evaluation/{name}", value, step)
+            self._board.scalar(f"evaluation/{name}", value, step)
 
     def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._board.flush()
         with explain_disk_errors(self.path):
             self._file.write("".join(_text(line) for line in lines))
             self._file.flush()
@@ -127,11 +126,3 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         )
         lines.append(line)
     return lines
-
-
-def _summary_writer(folder: Path, step: int) -> SummaryWriter:
-    with warnings.catch_warnings():
-        # TensorBoard's generated protocol code warns about its own future.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder), purge_step=step)

@@ -83,6 +83,14 @@ FAULTS = (
         "test_interrupts.py::test_workers_end_with_the_process_that_they_work_for",
     ),
     Fault(
+        "the disk fills while a model trains",
+        "The file system of the run folder is full when the log, TensorBoard's events or the checkpoint are written.",
+        "the disk is full: ",
+        1,
+        "The last checkpoint: with space and --resume the run goes on from it, to the same bits.",
+        "test_train_board.py::test_a_full_disk_is_named_wherever_it_strikes",
+    ),
+    Fault(
         "a kill while a file is written",
         "SIGKILL, a crash or a power cut strikes while a file is written.",
         "",
