@@ -121,16 +121,20 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str, *, noun: str, remedy: str | None = None) -> Any:
-    """Reads JSON; a missing or broken file is a `UserError` that calls the file a `noun`."""
+    """Reads JSON; a missing or broken file, one nested without end too, is a `UserError` that calls it a `noun`."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise UserError(f"no {noun} here: {path} does not exist", remedy=remedy) from None
     except NotADirectoryError:
         raise UserError(f"no {noun} here: {path.parent} is a file", remedy=remedy) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"this {noun} is damaged: {path}", got=str(error), remedy=remedy) from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 @contextmanager

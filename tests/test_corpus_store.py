@@ -115,7 +115,9 @@ def test_verify_finds_one_changed_bit(tmp_path: Path, rng: np.random.Generator) 
     data[12345] ^= 1
     (tmp_path / "c/audio.bin").write_bytes(data)
     with pytest.raises(UserError, match="content has changed"):
-        Corpus.open(tmp_path / "c").verify()
+        corpus.verify()
+    with pytest.raises(UserError, match="have changed since"):
+        Corpus.open(tmp_path / "c")
 
 
 def test_a_corpus_of_nothing_opens(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from distilvox.audio import AudioError
 from distilvox.errors import UserError
 from distilvox.files import sha256_file
+from distilvox.seal import sealed
 from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import CARD_VERSION, FILES, Card, OperatingPoint
 from distilvox.ship.decision import decide
@@ -66,7 +67,7 @@ def write_card(
         distilvox="0.1.0",
         files={name: {"sha256": sha256_file(bundle / name)} for name in FILES},
     )
-    (bundle / "card.json").write_text(json.dumps(card.to_json()))
+    (bundle / "card.json").write_text(json.dumps(sealed(card.to_json())))
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_a_flipped_byte_is_found(bundle: Path, position: int) -> None:
 def test_a_file_that_the_card_does_not_state_is_refused(bundle: Path) -> None:
     content = json.loads((bundle / "card.json").read_text())
     del content["files"]["model.onnx"]
-    (bundle / "card.json").write_text(json.dumps(content))
+    (bundle / "card.json").write_text(json.dumps(sealed(content)))
     with pytest.raises(UserError, match="does not match its card"):
         Verifier.load(bundle)
 

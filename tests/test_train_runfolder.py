@@ -12,7 +12,8 @@ from distilvox import models
 from distilvox.errors import UserError
 from distilvox.files import write_json
 from distilvox.models import Student
-from distilvox.models.runfolder import load_student, read_config
+from distilvox.models.runfolder import WEIGHTS, load_student, read_config, read_weights, save_tensors
+from tests.faults.table import fault
 
 SMALL = {"channels": 16, "last_channels": 24, "hidden": 16, "embedding_dim": 12}
 NAMES = ["zoe", "abe", "mia"]
@@ -134,3 +135,21 @@ def test_non_finite_tensors_are_named(run: Path) -> None:
     change_weights(run, **{"head.weight": torch.full((3, 12), float("nan"))})
     with pytest.raises(UserError, match=r"head\.weight holds NaN"):
         load_student(run)
+
+
+def test_one_flipped_bit_of_the_weights_is_found(run: Path) -> None:
+    """One that leaves every number finite; what others wrote has no checksum, and is read."""
+    row = fault("a run's weights are damaged")
+    path = run / WEIGHTS
+    save_tensors(run, load_file(path))
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{row.sees}.*[\s\S]*stated in the file") as caught:
+        load_student(run)
+    assert caught.value.exit_code == row.exits
+    data[-2] ^= 1
+    path.write_bytes(data)
+    tensors = read_weights(run)
+    save_file(tensors, path)
+    assert read_weights(run).keys() == tensors.keys()

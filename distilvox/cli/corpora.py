@@ -85,21 +85,33 @@ def synth(
 
 
 def corpus(
-    path: Annotated[Positional[Path], arg(metavar="CORPUS")], /, licence: str = "", json: bool = False
+    path: Annotated[Positional[Path], arg(metavar="CORPUS")],
+    /,
+    verify: bool = False,
+    licence: str = "",
+    json: bool = False,
 ) -> None:
     """Print what is in a corpus: speakers, hours, utterances of a speaker, durations.
 
+    Whenever a corpus is opened, by any verb, its sizes and a few utterances are checked; --verify checks all of it.
+
     Examples:
         distilvox corpus train/
+        distilvox corpus train/ --verify
         distilvox corpus train/ --json | jq .hours
         distilvox corpus train/ --licence CC-BY-4.0
 
     Args:
         path: a folder that `distilvox pack` or `distilvox synth` made.
+        verify: read every sample and every row, and compare their sha256 with the one in corpus.json.
         licence: state it in the corpus first; it travels into runs and cards, and changes nothing else.
         json: print it as JSON on stdout.
     """
-    description = describe(state_licence(path, licence) if licence else Corpus.open(path))
+    opened = state_licence(path, licence) if licence else Corpus.open(path)
+    description = describe(opened)
+    if verify:
+        opened.verify()
+        say(f"{path}: every sample and every row is as it was packed (sha256 {opened.id})")
     if json:
         print_json(description)
     else:

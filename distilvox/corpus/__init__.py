@@ -12,5 +12,6 @@
 - `synthetic`  speakers that do not exist, for the demo
 - `trials`     lists of verification trials
 - `licence`    of the speech, stated in a corpus
+- `check`      types, places and samples: whether a corpus is what its files say
 - `describe`   what is in a corpus
 """

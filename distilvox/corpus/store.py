@@ -21,12 +21,10 @@ import numpy as np
 
 from distilvox import files
 from distilvox.audio import SAMPLE_RATE, without_extension
+from distilvox.corpus.check import VERSION, check_places, drawn, read_manifest, sample_check
 from distilvox.corpus.paging import MappedAudio
-from distilvox.corpus.table import RESERVED, Row, content_id, read_table, write_table
+from distilvox.corpus.table import CHECK, RESERVED, Row, content_id, read_table, write_table
 from distilvox.errors import UserError, require
-
-VERSION = 1
-_REMEDY = "make it with `distilvox pack SRC OUT`"
 
 
 class Corpus:
@@ -42,6 +40,7 @@ class Corpus:
         labels: int64 [U], index into `speakers`.
         samples: int64 [U], lengths.
         columns, licence: the extra columns, U values each; of the speech, where it was stated.
+        checks: per utterance, `check.sample_check` of its samples; None in a corpus packed before there were any.
         whole, rows_in_whole: the packed corpus that this is (`subset.part`) a part of, or all; its rows [U] there.
     """
 
@@ -60,7 +59,8 @@ class Corpus:
         label = {name: index for index, name in enumerate(self.speakers)}
         self.labels = np.fromiter((label[name] for name in table["speaker"]), np.int64, len(table["speaker"]))
         self.samples = np.asarray(table["samples"], dtype=np.int64)
-        self.columns = {name: values for name, values in table.items() if name not in RESERVED}
+        self.columns = {name: values for name, values in table.items() if name not in (*RESERVED, CHECK)}
+        self.checks: list[int] | None = table.get(CHECK)
         self.offsets = np.asarray(table["offset"], dtype=np.int64)
         self.audio = audio
         for array in (self.labels, self.samples, self.offsets, self.rows_in_whole):
@@ -68,33 +68,14 @@ class Corpus:
 
     @classmethod
     def open(cls, path: Path | str) -> Corpus:
-        """Opens the corpus in folder `path` at once: nothing is read but the table.
+        """Opens the corpus in folder `path` at once: nothing is read but the table, and a few utterances (`check`).
 
         Raises:
-            UserError: no such folder, not a corpus, not finished, another version, audio cut off.
+            UserError: no such folder, not a corpus, not finished, another version, audio cut off or changed, a field
+                or column of the wrong type (named), places that do not fit the audio.
         """
         path = Path(path)
-        require(path.exists(), f"no corpus here: {path} does not exist", remedy=_unfinished(path))
-        require(path.is_dir(), f"no corpus here: {path} is a file", remedy=_REMEDY)
-        half_made = (path / "audio.bin").exists() and not (path / "corpus.json").exists()
-        require(
-            not half_made,
-            f"the corpus in {path} is incomplete: it has no corpus.json",
-            remedy="pack did not finish; run it again to resume",
-        )
-        manifest = files.read_json(path / "corpus.json", noun="corpus", remedy=_REMEDY)
-        version = manifest.get("version") if isinstance(manifest, dict) else None
-        require(
-            version == VERSION,
-            f"{path} was written in a form that this distilvox does not know",
-            got=f"version {version}",
-            allowed=f"version {VERSION}",
-            remedy="pack it again with this distilvox",
-        )
-        missing = [key for key in ("utterances", "sample_rate", "sha256") if key not in manifest]
-        require(
-            not missing, f"{path / 'corpus.json'} is damaged: it lacks {', '.join(missing)}", remedy=_REMEDY
-        )
+        manifest = read_manifest(path)
         table = read_table(path / "utterances.parquet")
         audio = path / "audio.bin"
         promised = 2 * sum(table["samples"])
@@ -106,7 +87,10 @@ class Corpus:
             allowed=f"{promised:,} bytes and {manifest['utterances']:,} rows",
             remedy="copy it again, or pack it again",
         )
-        return cls(path, manifest, table, MappedAudio(audio))
+        opened = cls(path, manifest, table, MappedAudio(audio))
+        check_places(path, opened.utterances, opened.offsets, opened.samples)
+        opened.check()
+        return opened
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -157,10 +141,23 @@ class Corpus:
             speaker = self.speakers[self.labels[index]]
             yield Row(utterance, speaker, self.sessions[index], int(self.samples[index]), extra)
 
+    def check(self) -> None:
+        """Looks at a few utterances, others every time: a `UserError` names one whose samples have changed.
+
+        Cheap enough for every start and every epoch; `verify` reads everything.
+        """
+        for index in drawn(len(self)) if self.checks is not None else ():
+            require(
+                sample_check(self.wave(index)) == self.checks[index],
+                f"the corpus in {self.path} is damaged: the samples of {self.utterances[index]!r} have changed "
+                "since it was packed",
+                remedy="copy it again, or pack it again; `distilvox corpus --verify` checks all of it",
+            )
+
     def verify(self) -> None:
         """Reads everything and compares its sha256 with the manifest's; a `UserError` if they differ."""
-        audio = self.audio.samples
-        digest = _digest([audio[i : i + (1 << 24)] for i in range(0, len(audio), 1 << 24)])
+        total = len(self.audio.samples)
+        digest = _digest(self.audio.read(i, min(i + (1 << 24), total)) for i in range(0, total, 1 << 24))
         got = content_id(digest, self.rows())
         require(
             got == self.id,
@@ -205,6 +202,7 @@ class CorpusWriter:
         self.sample_rate = sample_rate
         refuse_existing(self.path)
         self._rows = list(kept)
+        self._checks: list[int] = []
         self._names = {row.utterance for row in kept}
         self._digest = hashlib.sha256()
         size = 2 * sum(row.samples for row in kept)
@@ -213,8 +211,10 @@ class CorpusWriter:
                 shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True, exist_ok=True)
             self._file = open(self.partial / "audio.bin", "rb+" if kept else "wb")  # noqa: SIM115
-            for start in range(0, size, 1 << 24):
-                self._digest.update(self._file.read(min(1 << 24, size - start)))
+            for row in kept:
+                data = self._file.read(2 * row.samples)
+                self._digest.update(data)
+                self._checks.append(sample_check(np.frombuffer(data, "<i2")))
             self._file.truncate(size)
             self._file.seek(size)
 
@@ -240,11 +240,12 @@ class CorpusWriter:
             "a column holds text or plain numbers",
             got=types,
         )
-        require(not types.keys() & set(RESERVED), "an extra column has a reserved name", got=list(types))
+        require(not types.keys() & {*RESERVED, CHECK}, "an extra column has a reserved name", got=list(types))
         data = wave.astype("<i2", copy=False).tobytes()
         with files.explain_disk_errors(self.path):
             self._file.write(data)
         self._digest.update(data)
+        self._checks.append(sample_check(wave))
         self._names.add(row.utterance)
         self._rows.append(row)
 
@@ -268,7 +269,7 @@ class CorpusWriter:
             "sha256": content_id(self._digest, self._rows),
         }
         with files.explain_disk_errors(self.path):
-            write_table(self.partial / "utterances.parquet", self._rows)
+            write_table(self.partial / "utterances.parquet", self._rows, self._checks)
             files.write_json(self.partial / "corpus.json", manifest)
             refuse_existing(self.path)
             os.replace(self.partial, self.path)
@@ -285,12 +286,6 @@ def refuse_existing(path: Path) -> None:
     require(not path.exists(), f"{path} exists", remedy="remove it, or choose another path")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     require(above.is_dir(), f"{path} cannot be made: {above} is a file", remedy="choose another path")
-
-
-def _unfinished(path: Path) -> str:
-    if path.with_name(path.name + ".partial").is_dir():
-        return "pack did not finish; run it again to resume"
-    return _REMEDY
 
 
 def _digest(blocks: Iterable[np.ndarray]) -> Any:

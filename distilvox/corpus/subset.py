@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.table import CHECK
 from distilvox.errors import UserError, require
 
 
@@ -120,6 +121,7 @@ def part(corpus: Corpus, rows: np.ndarray) -> Corpus:
         "session": [corpus.sessions[row] for row in rows],
         "samples": corpus.samples[rows].tolist(),
         "offset": corpus.offsets[rows].tolist(),
+        **({} if corpus.checks is None else {CHECK: [corpus.checks[row] for row in rows]}),
         **{name: [values[row] for row in rows] for name, values in corpus.columns.items()},
     }
     digest = hashlib.sha256(corpus.id.encode() + rows.astype("<i8").tobytes()).hexdigest()

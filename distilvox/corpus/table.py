@@ -12,10 +12,14 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
+from distilvox.corpus.check import REMEDY, check_columns
 from distilvox.errors import UserError, require
 
 RESERVED = ("utterance", "speaker", "session", "offset", "samples")
 """Columns that every corpus has; the others are extra."""
+
+CHECK = "check"
+"""The column of `check.sample_check`, which a corpus from before it was written has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,22 @@ def content_id(audio_digest: Any, rows: Iterable[Row]) -> str:
     return digest.hexdigest()
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the rows, with the offset of each, as Parquet."""
+def write_table(path: Path, rows: Sequence[Row], checks: Sequence[int]) -> None:
+    """Writes the rows, with the offset of each and the check of its samples, as Parquet."""
     lengths = np.array([row.samples for row in rows], dtype=np.int64)
     columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in RESERVED[:3]}
     arrays = {name: pyarrow.array(values, pyarrow.string()) for name, values in columns.items()}
     arrays["offset"] = pyarrow.array(np.cumsum(lengths) - lengths)
     arrays["samples"] = pyarrow.array(lengths)
+    arrays[CHECK] = pyarrow.array(checks, pyarrow.int64())
     for name in rows[0].columns if rows else ():
         arrays[name] = pyarrow.array([row.columns[name] for row in rows])
     parquet.write_table(pyarrow.table(arrays), path, compression="zstd")
 
 
 def read_table(path: Path) -> dict[str, list]:
-    """Reads the columns; a missing or broken file, or one without `RESERVED`, is a `UserError`."""
-    remedy = "copy the corpus again, or pack it again"
+    """Reads the columns; a missing or broken file, or one without `RESERVED` or of other types, is a `UserError`."""
+    remedy = REMEDY
     if not path.is_file():
         raise UserError(f"the corpus is damaged: {path} does not exist", remedy=remedy)
     try:
@@ -68,4 +73,5 @@ def read_table(path: Path) -> dict[str, list]:
     require(
         not missing, f"the corpus is damaged: {path} lacks columns", got=", ".join(missing), remedy=remedy
     )
+    check_columns(table, path)
     return {name: table[name].to_pylist() for name in table.column_names}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from distilvox.errors import UserError, require
@@ -87,7 +88,7 @@ def frontend_of(model: Mapping[str, Any], folder: Path) -> FrontEnd:
 
 
 def read_weights(folder: Path | str) -> dict[str, Tensor]:
-    """Reads every tensor of `model.safetensors`, on the CPU."""
+    """Reads every tensor of `model.safetensors`, on the CPU; what we wrote is what we read, or an error."""
     path = Path(folder) / WEIGHTS
     if not path.is_file():
         raise UserError(
@@ -95,9 +96,29 @@ def read_weights(folder: Path | str) -> dict[str, Tensor]:
             remedy="let the training reach its first checkpoint, or resume it",
         )
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            stated = (file.metadata() or {}).get("sha256")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"these weights are damaged: {path}", got=str(error), remedy=REMEDY) from None
+    measured = tensors_sha256(tensors)
+    require(
+        stated in (None, measured),  # what others wrote has none
+        f"these weights are damaged: {path}",
+        got=f"sha256 {measured}",
+        allowed=f"sha256 {stated}, stated in the file",
+        remedy="copy the run again, or resume it",
+    )
+    return tensors
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 (hex) of tensors on the CPU: names in order, kinds, shapes and every bit."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def save_model(folder: Path, *, student: Student, head: SpeakerHead, projection: nn.Linear | None) -> None:
@@ -112,7 +133,10 @@ def save_model(folder: Path, *, student: Student, head: SpeakerHead, projection:
 def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes `model.safetensors` with these tensors, under the names that `save_model` lists."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_bytes(folder / WEIGHTS, save(plain))  # in memory first: a full disk is then the system's error
+    metadata = {"sha256": tensors_sha256(plain)}
+    write_bytes(
+        folder / WEIGHTS, save(plain, metadata)
+    )  # in memory first: a full disk is then the system's error
 
 
 def match_tensors(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from distilvox.errors import require
-from distilvox.files import read_json
 from distilvox.models.runfolder import CONFIG
+from distilvox.study.result import read_study
 
 STUDY = "study.json"
 
@@ -20,7 +20,7 @@ def gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Any] | None]:
     one study's folder bring its result with them.
 
     Raises:
-        UserError: several studies, a file that is no study's.
+        UserError: several studies, a file that is no study's, or has a field of the wrong type (named).
     """
     runs: list[Path] = []
     named: list[Path] = []
@@ -43,8 +43,4 @@ def gather(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Any] | None]:
         named = [path for path in beside if path.exists()] if len(beside) == 1 else []
     if not named:
         return runs, None
-    study = read_json(named[0], noun="study")
-    require(
-        isinstance(study, dict), f"this is not the result of a study: {named[0]}", got=type(study).__name__
-    )
-    return runs, study
+    return runs, read_study(named[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distilvox.errors import UserError, unknown
 from distilvox.files import read_json
+from distilvox.seal import check_seal
 from distilvox.ship.card import CARD, FILES, Card
 
 
@@ -26,12 +27,19 @@ class Bundle:
         """Reads and checks the card.
 
         Raises:
-            UserError: not a bundle, a run folder, a card that is damaged or of another version.
+            UserError: not a bundle, a run folder, a card that is damaged, changed or of another version.
         """
         path = Path(path)
         if not (path / CARD).is_file():
             raise not_a_bundle(path)
-        card = Card.from_json(read_json(path / CARD, noun="bundle card"), str(path / CARD))
+        value = read_json(path / CARD, noun="bundle card")
+        card = Card.from_json(value, str(path / CARD))
+        check_seal(
+            value,
+            noun="bundle card",
+            path=path / CARD,
+            remedy="export the run again, or copy the folder again",
+        )
         return cls(path, card)
 
     def read(self, name: str) -> bytes:

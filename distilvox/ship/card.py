@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from distilvox.errors import UserError, require
+from distilvox.ship.cardfile import check_card
 
 CARD_VERSION = 1
 """Raised when a card changes so that an older distilvox would misread it."""
@@ -160,6 +161,7 @@ class Card:
         missing = sorted(known - set(value))
         if missing:
             raise UserError(damaged, got=f"without {', '.join(missing)}", remedy="export the run again")
+        check_card(value, where)
         content = {name: value[name] for name in known}
         point = content["operating_point"]
         content["operating_point"] = None if point is None else OperatingPoint.of(point)

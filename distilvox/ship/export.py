@@ -29,6 +29,7 @@ from distilvox.locks import alone
 from distilvox.models import Student, parameters_count
 from distilvox.models.frontend import PRESETS, FrontEnd
 from distilvox.models.runfolder import load_student
+from distilvox.seal import sealed
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
 from distilvox.ship.parity import check_parity
@@ -111,7 +112,7 @@ def _export(
         card = replace(card, files={name: describe(folder / name) for name in models})
         write_text(folder / names.README, render(card))
         card = replace(card, files={**card.files, names.README: describe(folder / names.README)})
-        write_json(folder / names.CARD, card.to_json())
+        write_json(folder / names.CARD, sealed(card.to_json()))
     return card
 
 

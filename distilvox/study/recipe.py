@@ -76,7 +76,7 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"no recipe here: {path} does not exist") from None
     except IsADirectoryError:
         raise UserError(f"no recipe here: {path} is a folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"this recipe is not YAML: {path}", got=str(error)) from None
     require(isinstance(values, dict), f"a recipe is a table of keys: {path}", allowed=", ".join(KEYS))
     for key in values:
@@ -94,7 +94,7 @@ def read_recipe(path: Path) -> Recipe:
         allowed="[0, 1, 2]",
     )
     require(len(set(seeds)) == len(seeds), "a seed stands twice", got=seeds)
-    if values["baseline"] not in methods:
+    if not isinstance(values["baseline"], str) or values["baseline"] not in methods:
         raise unknown("baseline", str(values["baseline"]), map(str, methods))
     for name, fields in methods.items():
         require(

@@ -102,7 +102,9 @@ def _fitting(config: Any, name: str, value: Any) -> Any:
         return float(value)
     elif kind is int and _number(value) and value == int(value):
         return int(value)
-    elif kind is Literal or (kind in (bool, str, dict) and isinstance(value, kind)):
+    elif kind is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return value
+    elif kind is Literal or (kind in (bool, str) and isinstance(value, kind)):
         if kind is Literal and value not in inner:
             raise unknown(name, str(value), inner)
         return value
@@ -115,7 +117,10 @@ def _fitting(config: Any, name: str, value: Any) -> Any:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A finite number that 64 bits hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 def _names(config: Any) -> list[str]:
