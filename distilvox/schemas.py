@@ -74,7 +74,7 @@ def _replaced(value: Any, steps: list[Any], new: Any) -> Any:
     """A copy of nested tables and lists in which what stands at `steps` is `new`."""
     if not steps:
         return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[steps[0]] = _replaced(value[steps[0]], steps[1:], new)
     return copy
 

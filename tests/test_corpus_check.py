@@ -48,6 +48,7 @@ def opened(corpus: Path) -> str:
 def test_every_utterance_has_its_check_and_a_part_of_it_too(corpus: Path) -> None:
     found = Corpus.open(corpus)
     assert found.checks == [sample_check(found.wave(k)) for k in range(6)]
+    assert found.checks is not None
     some = part(found, np.array([4, 1]))
     assert some.checks == [found.checks[4], found.checks[1]]
     some.check()

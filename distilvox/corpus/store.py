@@ -146,9 +146,10 @@ class Corpus:
 
         Cheap enough for every start and every epoch; `verify` reads everything.
         """
-        for index in drawn(len(self)) if self.checks is not None else ():
+        checks = self.checks
+        for index in () if checks is None else drawn(len(self)):
             require(
-                sample_check(self.wave(index)) == self.checks[index],
+                checks is None or sample_check(self.wave(index)) == checks[index],
                 f"the corpus in {self.path} is damaged: the samples of {self.utterances[index]!r} have changed "
                 "since it was packed",
                 remedy="copy it again, or pack it again; `distilvox corpus --verify` checks all of it",

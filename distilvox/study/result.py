@@ -112,11 +112,11 @@ def check_study(value: Any, where: Path | str) -> None:
     """The checks of `read_study`."""
     study = fitting(Study, value, noun=NOUN, path=where, remedy=REMEDY)
     judged = [("", study.methods, study.paired)]
-    if study.asnorm is not UNSET:
+    if isinstance(study.asnorm, Normed):
         judged.append(("asnorm.", study.asnorm.methods, study.asnorm.paired))
         _same(where, "agreement", study.agreement, study.methods)
         _same(where, "asnorm.methods", study.asnorm.methods, study.methods)
-    if study.centred is not UNSET:
+    if isinstance(study.centred, Centred):
         _same(where, "centred.methods", study.centred.methods, study.methods)
     _same(where, "baselines", study.baselines, study.methods)
     for method, baseline in study.baselines.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 WRONG: tuple[Any, ...] = (
@@ -53,7 +53,11 @@ def mutations(value: Any) -> Iterator[Mutation]:
 
 def _nodes(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     yield place, value
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
     for key, node in inside:
         yield from _nodes(node, (*place, key))
 
@@ -62,7 +66,7 @@ def _with(value: Any, place: tuple[Any, ...], now: Any) -> Any:
     if not place:
         return now
     key, *rest = place
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     if not rest and now is MISSING:
         del copy[key]
     else:
