@@ -93,3 +93,11 @@ def test_bad_words(folder: Path, tmp_path: Path) -> None:
     assert "no WeSpeaker model here" in refused(2, "import", "wespeaker", tmp_path, tmp_path / "run")
     assert "is left alone" in refused(2, "import", "wespeaker", folder, folder)
     assert "none of wespeaker; did you mean 'wespeaker'?" in refused(2, "import", "wespeakr", folder, folder)
+
+
+def test_features_that_the_folder_does_not_say_are_not_guessed(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "w", small_state(), data={})
+    message = refused(2, "import", "wespeaker", folder, tmp_path / "run")
+    assert "nothing says with which features the XVEC" in message
+    assert f"wespeaker:{folder}?frontend=3dspeaker" in message
+    assert not (tmp_path / "run").exists()

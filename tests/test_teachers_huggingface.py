@@ -248,8 +248,11 @@ def test_a_repository_is_read_from_the_cache(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = use_cache(monkeypatch, tmp_path / "hub")
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
     commit = put_folder(cache, "owner/name", folder)
-    assert load("hf:owner/name").id == load(f"hf:{folder}").id
+    teacher = load("hf:owner/name")
+    assert teacher.id == load(f"hf:{folder}").id
+    assert teacher.licence == "cc-by-4.0"
     assert (
         load(f"hf:owner/name?revision={commit}&offline=1").uri == f"hf:owner/name?revision={commit}&offline=1"
     )

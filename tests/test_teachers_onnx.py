@@ -247,11 +247,35 @@ def test_other_types_outputs_and_makers_are_refused(tmp_path: Path) -> None:
         load(f"onnx:{path}")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a graph", b"PK\x03\x04"])
-def test_what_is_no_onnx_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "an empty file"),
+        (b"not a graph", "ONNXRuntimeError"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\n<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64, "a Git LFS pointer"),
+    ],
+)
+def test_what_is_no_onnx_is_named(tmp_path: Path, content: bytes, got: str) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"not an ONNX model that onnxruntime can run: .*m\.onnx"):
+    with pytest.raises(
+        UserError,
+        match=rf"(?s)not an ONNX model that onnxruntime can run: .*m\.onnx.*{got}.*fetch the file again",
+    ):
+        load(f"onnx:{path}")
+
+
+@pytest.mark.parametrize(("ir", "opset"), [(99, 18), (9, 99)])
+def test_a_file_newer_than_the_runtime_is_no_damaged_one(tmp_path: Path, ir: int, opset: int) -> None:
+    path = write(tmp_path / "m.onnx", ["B", "T", 80])
+    model = onnx.load(path)
+    model.ir_version, model.opset_import[0].version = ir, opset
+    onnx.save(model, path)
+    with pytest.raises(
+        UserError, match=r"(?s)99.*newer than this onnxruntime: update it \(pip install -U onnxruntime"
+    ):
         load(f"onnx:{path}")
 
 

@@ -25,6 +25,7 @@ def import_(
 
     A WeSpeaker folder holds config.yaml and avg_model.pt or model.pt: XVEC, ResNet18 to ResNet293, CAMPPlus
     or ECAPA_TDNN. Its classifier has no names of speakers unless a file spk2id (lines `name row`) lies there.
+    A folder that does not say that WeSpeaker trained it is refused: its features may be others.
 
     Examples:
         distilvox import wespeaker voxceleb_resnet34/ runs/resnet34
@@ -38,8 +39,14 @@ def import_(
         json: print JSON on stdout.
     """
     from distilvox.models import parameters_count
-    from distilvox.models.wespeaker import import_wespeaker
+    from distilvox.models.wespeaker import import_wespeaker, read_wespeaker
+    from distilvox.teachers.wespeaker import fixed_features, unsaid
 
+    read = read_wespeaker(folder)
+    if (
+        fixed_features(folder, read) is None
+    ):  # an imported run has WeSpeaker's features, whatever they should be
+        raise unsaid(read, str(folder))
     found = import_wespeaker(folder, run)
     size, dim = parameters_count(found.student), found.student.embedding_dim
     if json:

@@ -31,6 +31,7 @@ from transformers.utils import logging
 from distilvox.errors import UserError, require
 from distilvox.teachers.base import Teacher, weights_id
 from distilvox.teachers.hub import folder_of
+from distilvox.teachers.licence import of_folder
 from distilvox.teachers.precision import large_model
 
 NO_EFFECT = ("objective.", "classifier.", "masked_spec_embed")
@@ -53,7 +54,14 @@ class XVector(Teacher):
             one that makes features runs on the CPU.
     """
 
-    def __init__(self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, *, uri: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        extractor: SequenceFeatureExtractor,
+        *,
+        uri: str,
+        licence: str | None = None,
+    ) -> None:
         config = {k: v for k, v in model.config.to_diff_dict().items() if k not in NOT_RECIPE}
         recipe = json.dumps([config, extractor.to_dict()], sort_keys=True, default=str)
         used = {name: value for name, value in model.state_dict().items() if not without_effect(name)}
@@ -62,6 +70,7 @@ class XVector(Teacher):
             id=weights_id(used, recipe=f"hf {recipe}"),
             sample_rate=extractor.sampling_rate,
             embedding_dim=model.config.xvector_output_dim,
+            licence=licence,
         )
         self.model = model
         self.extractor: Any = extractor
@@ -180,4 +189,4 @@ def load(rest: str, *, revision: str = "", offline: str = "") -> Teacher:
         got="; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else ""),
         remedy="give a model fine-tuned for speaker verification, with its x-vector layers",
     )
-    return XVector(model.eval(), extractor, uri=f"hf:{rest}")
+    return XVector(model.eval(), extractor, uri=f"hf:{rest}", licence=of_folder(folder))

@@ -65,11 +65,39 @@ def open_session(
     try:
         return InferenceSession(held, options, providers=providers)
     except BROKEN as error:
-        raise UserError(
-            f"not an ONNX model that onnxruntime can run: {where}",
-            got=str(error).splitlines()[0],
-            remedy="export the model again, or fetch the file again",
-        ) from None
+        got, remedy = diagnose(str(error).splitlines()[0], start_of(model))
+        what = f"not an ONNX model that onnxruntime can run: {where}"
+        raise UserError(what, got=got, remedy=remedy) from None
+
+
+STARTS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself (git lfs pull fetches it)",
+    b"<": "a web page or another text in angle brackets",
+    b"PK": "a zip archive",
+}
+"""What a download often is instead of the file → in words."""
+
+
+def start_of(model: bytes | Path) -> bytes:
+    """The first bytes of a graph, or of what was taken for one."""
+    if isinstance(model, bytes):
+        return model[:64]
+    with model.open("rb") as file:
+        return file.read(64)
+
+
+def diagnose(said: str, start: bytes) -> tuple[str, str]:
+    """What is wrong with a graph that does not open, and what to do about it.
+
+    Args:
+        said: by onnxruntime, one line.
+        start: of the file.
+    """
+    if "IR version" in said or "ONNX model version" in said or "opset" in said:
+        newer = f"update it (pip install -U onnxruntime; this is {onnxruntime.__version__}), or export at a lower opset"
+        return said.rpartition(") ")[2], f"the file is newer than this onnxruntime: {newer}"
+    words = next((words for begin, words in STARTS.items() if start.lstrip().startswith(begin)), said)
+    return words if start else "an empty file", "export the model again, or fetch the file again"
 
 
 def run(

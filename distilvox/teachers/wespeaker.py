@@ -49,6 +49,16 @@ def fixed_features(folder: Path, found: WeSpeaker) -> FrontEnd | None:
     return PRESETS["wespeaker"] if table(data, "fbank_args") and not packaged else None
 
 
+def unsaid(found: WeSpeaker, rest: str) -> UserError:
+    """The error for a folder that says nothing of its features."""
+    return UserError(
+        f"nothing says with which features the {found.model} in {rest} was trained",
+        got=f"a {CONFIG} without fbank_args, or a network of 3D-Speaker's: {ELSEWHERE_DIM} numbers, no classifier",
+        allowed=f"as a teacher, {choices('wespeaker', rest)}",
+        remedy=f"campplus_cn_common_200k and eres2net_cn_common_200k are 3dspeaker; {FIND_OUT}",
+    )
+
+
 def load(
     rest: str, *, frontend: str = "", window: str = "", revision: str = "", offline: str = ""
 ) -> Teacher:
@@ -65,12 +75,7 @@ def load(
     found = read_wespeaker(folder)
     front = said({"frontend": frontend, "window": window}, fixed_features(folder, found))
     if front is None:
-        raise UserError(
-            f"nothing says with which features the {found.model} in {rest} was trained",
-            got=f"a {CONFIG} without fbank_args, or a network of 3D-Speaker's: {ELSEWHERE_DIM} numbers, no classifier",
-            allowed=choices("wespeaker", rest),
-            remedy=f"campplus_cn_common_200k and eres2net_cn_common_200k are 3dspeaker; {FIND_OUT}",
-        )
+        raise unsaid(found, rest)
     heard = replace(front, mels=found.student.config.mels)
     return RunTeacher(
         Student(found.student.name, found.student.backbone, heard).eval(),
