@@ -137,5 +137,5 @@ def test_what_the_hub_refuses_is_said(
     "rest", ["/nowhere/at/all", "./runs/none", "runs", "a b/c", "https://huggingface.co/a/b", "../a"]
 )
 def test_what_is_no_name_is_no_folder(cache: Path, rest: str) -> None:
-    with pytest.raises(UserError, match=r"(?s)no such folder for x:.*x:OWNER/NAME"):
+    with pytest.raises(UserError, match=r"(?s)no such file or folder for x:.*x:OWNER/NAME"):
         folder_of(rest, scheme="x", files=FILES)

@@ -238,7 +238,7 @@ def test_damaged_folders_are_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("rest", ["/nowhere/at/all", "./runs/none", "a b", "https://huggingface.co/a/b"])
 def test_what_is_neither_folder_nor_repository_is_refused_without_the_network(rest: str) -> None:
-    with pytest.raises(UserError, match=r"(?s)no such folder for hf:.*hf:OWNER/NAME"):
+    with pytest.raises(UserError, match=r"(?s)no such file or folder for hf:.*hf:OWNER/NAME"):
         load(f"hf:{rest}")
     with pytest.raises(UserError, match="needs a repository or a folder"):
         load("hf:")

@@ -324,7 +324,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="allowed: speechbrain:FOLDER"):
         load("speechbrain:")
     with pytest.raises(
-        UserError, match=r"(?s)no such folder for speechbrain:.*absent.*speechbrain:OWNER/NAME"
+        UserError, match=r"(?s)no such file or folder for speechbrain:.*absent.*speechbrain:OWNER/NAME"
     ):
         load(f"speechbrain:{tmp_path / 'absent'}")
 

@@ -23,6 +23,7 @@ from distilvox.models.frontend import PRESETS
 from distilvox.teachers import Teacher, load
 from distilvox.teachers.installed import installed_file
 from distilvox.teachers.threedspeaker import MEMBER
+from tests.hub_making import put_folder, use_cache
 from tests.threedspeaker_making import funasr
 
 
@@ -103,7 +104,15 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(
-        UserError, match=r"(?s)cannot read 3D-Speaker's weights: /nowhere/w\.pt.*no such file"
-    ):
+    with pytest.raises(UserError, match=r"(?s)no such file or folder for 3dspeaker:.*/nowhere/w\.pt"):
         load("3dspeaker:/nowhere/w.pt")
+
+
+def test_a_repository_of_that_layout_is_read_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = funasr(tmp_path / "campplus", build("campplus", embedding_dim=192).backbone.state_dict())
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    put_folder(use_cache(monkeypatch, tmp_path / "hub"), "funasr/campplus", folder)
+    teacher = load("3dspeaker:funasr/campplus?offline=1")
+    assert (teacher.id, teacher.licence) == (load(f"3dspeaker:{folder}").id, "apache-2.0")

@@ -75,7 +75,7 @@ def test_the_published_layout_gives_the_golden_embedding(
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs its folder"):
         load("wespeaker:")
-    with pytest.raises(UserError, match=r"(?s)no such folder for wespeaker:.*wespeaker:OWNER/NAME"):
+    with pytest.raises(UserError, match=r"(?s)no such file or folder for wespeaker:.*wespeaker:OWNER/NAME"):
         load("wespeaker:/nowhere")
     state = small_state()
     del state["seg_2.bias"]

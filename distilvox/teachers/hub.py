@@ -51,7 +51,7 @@ def folder_of(rest: str, *, scheme: str, files: Files, revision: str = "", offli
         return path
     require(
         REPO.fullmatch(rest) is not None,
-        f"no such folder for {scheme}:",
+        f"no such file or folder for {scheme}:",
         got=rest,
         allowed=f"{scheme}:FOLDER, or {scheme}:OWNER/NAME of a repository on the Hugging Face hub",
     )

