@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -12,6 +14,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -26,6 +29,9 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
+EVERY = 60.0
+"""Seconds between two lines of progress in a log."""
+
 out = _console(stderr=False)
 err = _console(stderr=True)
 
@@ -37,9 +43,37 @@ def say(message: RenderableType) -> None:
     )
 
 
+class Told(Progress):
+    """Progress in lines for a log: what, how far, how long still; at most one every `EVERY` seconds for a task."""
+
+    def __init__(self, *columns: Any, **more: Any) -> None:
+        super().__init__(*columns, **more, disable=True)
+        self._told: dict[TaskID, float] = {}
+
+    def update(self, task_id: TaskID, **fields: Any) -> None:
+        super().update(task_id, **fields)
+        self._tell(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._tell(task_id)
+
+    def _tell(self, task_id: TaskID) -> None:
+        task, now = self._tasks[task_id], time.monotonic()
+        if now - self._told.setdefault(task_id, now) < EVERY or task.finished:
+            return
+        self._told[task_id] = now
+        left = (
+            "" if task.time_remaining is None else f", {timedelta(seconds=round(task.time_remaining))} left"
+        )
+        of = "" if task.total is None else f" of {task.total:,.0f}"
+        note = f", {task.fields['note']}" if task.fields.get("note") else ""
+        say(f"{task.description}: {task.completed:,.0f}{of}{left}{note}")
+
+
 def progress(*, enabled: bool = True) -> Progress:
-    """A bar with time left, on stderr; silent where stderr is not a terminal."""
-    return Progress(
+    """A bar with time left, on stderr; a line a minute where stderr is not a terminal; nothing where not enabled."""
+    columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,9 +82,10 @@ def progress(*, enabled: bool = True) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=err,
-        disable=not (enabled and err.is_terminal),
     )
+    if enabled and not err.is_terminal:
+        return Told(*columns, console=err)
+    return Progress(*columns, console=err, disable=not enabled)
 
 
 def print_json(value: Any) -> None:
