@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from distilvox import files
 from distilvox.errors import UserError
-from distilvox.train.runlog import RunLog, read_log
+from distilvox.train import runlog
+from distilvox.train.runlog import RunLog, evaluations, read_log
 
 
 def write_steps(log: RunLog, *steps: int, total: float = 1.0) -> list[dict[str, float]]:
@@ -90,7 +90,7 @@ def test_a_kill_while_the_log_is_opened_loses_nothing(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "replace", killed)
+    monkeypatch.setattr(runlog, "_backwards", killed)
     with pytest.raises(KeyboardInterrupt):
         RunLog(tmp_path, step=40)
     assert (tmp_path / "log.jsonl").read_bytes() == before
@@ -110,7 +110,8 @@ def test_what_is_not_finite_is_seen_by_the_loop_and_stays_json_on_disk(value: fl
 def test_a_damaged_line_is_named(bad: str, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 0}\n' + bad + "\n" + '{"step": 2}\n')
     with pytest.raises(
-        UserError, match=r"log is damaged: line 2 of .*log\.jsonl[\s\S]*remove the broken line"
+        UserError,
+        match=r"log is damaged: (line 2|the line at byte 12) of .*log\.jsonl[\s\S]*remove the broken line",
     ):
         RunLog(tmp_path, step=3)
 
@@ -126,3 +127,32 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         log._file = FullDisk()
         with pytest.raises(UserError, match=r"disk is full: .*log\.jsonl"):
             write_steps(log, 0)
+
+
+@pytest.mark.parametrize("step", [0, 1, 37, 399, 400, 999])
+@pytest.mark.parametrize("block", [7, 1000, 2**16])
+def test_a_long_log_is_taken_up_from_its_end(
+    step: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read at a resume does not grow with the log: only the lines that go, and one step before them."""
+    monkeypatch.setattr(runlog, "BLOCK", block)
+    lines: list[dict[str, Any]] = [{"step": k, "total": k / 7} for k in range(400)]
+    lines.insert(37, {"step": 36, "epoch": 1.0, "evaluation": {"eer": 0.25}})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "log.jsonl").write_text(text + '{"step": 400, "to')
+    read: list[str] = []
+    true = runlog._parsed
+
+    def counting(text: bytes, where: str) -> dict[str, Any]:
+        read.append(where)
+        return true(text, where)
+
+    monkeypatch.setattr(runlog, "_parsed", counting)
+    with closing(RunLog(tmp_path, step=step)) as log:
+        assert len(read) <= max(400 - step, 0) + 4
+        log.evaluation(36, 1.0, {"eer": 0.5})  # known already where step 36 is the last that was done
+    kept = [line for line in lines if line["step"] < step]
+    again = [] if step == 37 else [{"step": 36, "epoch": 1.0, "evaluation": {"eer": 0.5}}]
+    assert read_log(tmp_path) == kept + again
+    wanted = [line for line in kept + again if "evaluation" in line]
+    assert list(evaluations(tmp_path)) == wanted

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import torch
 
 from distilvox.errors import UserError, require
-from distilvox.files import explain_disk_errors, write_text
+from distilvox.files import explain_disk_errors
 from distilvox.train.board import Board
 from distilvox.train.distributed import World
 
 NAME = "log.jsonl"
 REMEDY = "remove the broken line"
+BLOCK = 2**16
+"""Bytes of the log read at a time, from its end."""
 
 
 class RunLog:
@@ -39,9 +42,8 @@ class RunLog:
         self._waiting: list[tuple[int, float, float, dict[str, torch.Tensor]]] = []
         if not world.is_main:
             return
-        kept = [line for line in read_log(folder) if line["step"] < step]
-        write_text(self.path, "".join(_text(line) for line in kept))
-        self._judged = {line["step"] for line in kept if "evaluation" in line}
+        last = _cut(self.path, step)
+        self._judged = {line["step"] for line in last if "evaluation" in line}
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         self._board = Board(folder / "tensorboard", step=step)
 
@@ -111,18 +113,68 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         if not text.endswith(b"\n"):
             break
-        try:
-            line = json.loads(text)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"this log is damaged: line {number} of {path}", got=str(error), remedy=REMEDY
-            ) from None
-        require(
-            isinstance(line, dict) and isinstance(line.get("step"), int),
-            f"this log is damaged: line {number} of {path}",
-            got=text[:80].decode().strip(),
-            allowed="a table with a step",
-            remedy=REMEDY,
-        )
-        lines.append(line)
+        lines.append(_parsed(text, f"line {number} of {path}"))
     return lines
+
+
+def evaluations(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of judgement alone, one by one: a log of any length is never held."""
+    path = folder / NAME
+    if path.exists():
+        with path.open("rb") as file:
+            for number, text in enumerate(file, 1):
+                if b'"evaluation"' in text and text.endswith(b"\n"):
+                    yield _parsed(text, f"line {number} of {path}")
+
+
+def _cut(path: Path, step: int) -> list[dict[str, Any]]:
+    """Ends a log before its lines of `step` and later, and before one cut by a kill; returns those of the step before.
+
+    It is read from its end as far as need be: steps stand in order.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found: list[dict[str, Any]] = []
+    with explain_disk_errors(path), path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        for place, text in _backwards(file):
+            if text.endswith(b"\n"):
+                line = _parsed(text, f"the line at byte {place} of {path}")
+                if line["step"] < step - 1:
+                    break
+                if line["step"] < step:
+                    found.append(line)
+                    continue
+            end = place
+        file.truncate(end)
+    return found
+
+
+def _backwards(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file from its last to its first, each with the byte at which it begins."""
+    start, rest = file.seek(0, os.SEEK_END), b""
+    while start > 0:
+        end, start = start, max(0, start - BLOCK)
+        file.seek(start)
+        data = file.read(end - start) + rest
+        lines = data.splitlines(keepends=True)
+        rest = lines.pop(0) if start > 0 else b""  # its beginning may stand further to the front
+        place = start + len(data)
+        for text in reversed(lines):
+            place -= len(text)
+            yield place, text
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    """A line as a table with a step."""
+    try:
+        line = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"this log is damaged: {where}", got=str(error), remedy=REMEDY) from None
+    require(
+        isinstance(line, dict) and isinstance(line.get("step"), int),
+        f"this log is damaged: {where}",
+        got=text[:80].decode().strip(),
+        allowed="a table with a step",
+        remedy=REMEDY,
+    )
+    return line
