@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from distilvox import models
-from distilvox.files import write_json
+from distilvox.files import read_json, write_json
 from distilvox.losses.config import ObjectiveConfig
 from distilvox.losses.objective import Objective
 from distilvox.models.head import SpeakerHead
 from distilvox.ship.speed import machine
-from distilvox.train.config import TrainConfig
+from distilvox.train.config import StageConfig, TrainConfig
 from distilvox.train.distributed import World
 from distilvox.train.optimiser import make_optimiser
 from distilvox.train.stages import Stage
@@ -75,9 +75,8 @@ def one_step(
     if not together and world.size > 1:
         learner = replace(learner, model=DistributedDataParallel(learner.module), world=world)
     stage = Stage(
-        name="", option="", views=ViewConfig(), objective=OBJECTIVE, batch_size=utterances, first_epoch=0,
-        first_step=0, epochs=1, epoch_steps=1, peak=1e-3, final=1e-3, warmup_steps=0,
-    )  # fmt: skip
+        StageConfig("", "", 1, utterances, 1e-3, 1.0, 0.0, ViewConfig(), OBJECTIVE), utterances, 0, 0, 1
+    )
     batch = Batch(0, 0, Views(voices[mine], labels[mine], mine.numpy()))
     optimiser = make_optimiser(learner.module, train)
     parts = train_step(learner, optimiser, stage, batch, taught[mine], max_grad_norm=NO_CLIP)
@@ -94,7 +93,9 @@ def work(rank: int, size: int, names: Sequence[str], folder: str) -> None:
     """One process: every student, both ways; the first saves what it finds."""
     torch.set_num_threads(1)
     if size > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/meet{size}", rank=rank, world_size=size)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/meet-{names[0]}-{size}", rank=rank, world_size=size
+        )
     for name in names:
         for together in (True, False) if size > 1 else (True,):
             found = one_step(name, World(rank, size), together=together)
@@ -152,9 +153,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    found = {"machine": machine(), "batch": BATCH, "seconds": 0.5, "rows": rows(options.students)}
-    write_json(options.out, found)
-    sys.stdout.write(markdown(found))
+    before = read_json(options.out, noun="earlier table")["rows"] if options.out.exists() else []
+    kept = {row["student"]: [r for r in before if r["student"] == row["student"]] for row in before}
+    for name in options.students:  # written after each: a run that is ended has what it measured
+        kept[name] = rows([name])
+        table = [row for student in models.MODELS if student in kept for row in kept[student]]
+        write_json(options.out, {"machine": machine(), "batch": BATCH, "seconds": 0.5, "rows": table})
+    sys.stdout.write(markdown(read_json(options.out, noun="table")))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from distilvox.study.grid import run_folder, run_grid
 from distilvox.study.recipe import Recipe
 from distilvox.train.config import RunConfig, replace_fields
 from distilvox.train.loop import fit
-from distilvox.views.bank import synthetic_bank
+from distilvox.views.bank import load_bank, synthetic_bank
 
 SYNTHETIC = (
     "The voices are synthetic (eSpeak NG), the teacher is small and was trained for a minute or two on the same "
@@ -93,7 +93,7 @@ def demo(out: Path, *, size: Size = Size(), device: str = "auto", seed: int = 0)
         baselines=dict.fromkeys(OBJECTIVES, "none"),
     )
     run_grid(
-        recipe, out / "students", corpus=train.path, trials=trials, trials_corpus=dev.path, bank=bank,
+        recipe, out / "students", corpus=train.path, trials=trials, trials_corpus=dev.path, bank=load_bank,
         device=device, jobs=size.jobs, say=console_say,
     )  # fmt: skip
     result = compare(recipe, out / "students")

@@ -60,7 +60,7 @@ def at_once() -> Iterator[None]:
 @contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes that end with this one, however it ends; an error in the block ends them, too."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_work) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=begin_work) as pool:
         try:
             yield pool
         except BaseException:
@@ -93,7 +93,8 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _begin_work() -> None:
+def begin_work() -> None:
+    """What a worker process does first: it ends at SIGTERM, and with the process that started it."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(int(EXIT_CODE)))
     threading.Thread(target=_follow_parent, daemon=True).start()
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class World(NamedTuple):
             "corpus": self.root / "train",
             "trials": self.root / "trials.txt",
             "trials_corpus": self.root / "dev",
-            "bank": BANK,
+            "bank": partial(synthetic_bank, 0, seconds=0.5),
             "device": "cpu",
             "cache": self.root / "cache",
             "say": lambda line: None,
@@ -255,7 +256,7 @@ def test_methods_may_learn_from_different_teachers(world: World, tmp_path: Path)
     world.run(tmp_path / "study", recipe)  # finished runs of two teachers are no contradiction
 
 
-def die(task: grid.Task) -> None:
+def die(task: grid.Task, device: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

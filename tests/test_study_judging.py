@@ -24,7 +24,7 @@ from distilvox.study import judging
 from distilvox.study.compare import COLUMNS, compare, markdown, rows
 from distilvox.study.judging import judge_grid, load_normed
 from distilvox.study.recipe import Recipe, read_recipe
-from distilvox.train.config import to_json
+from distilvox.train.config import TargetConfig, to_json
 from distilvox.train.loop import fit
 from distilvox.views.bank import synthetic_bank
 from tests.making import TINY, make_corpus, make_trials, tiny_config
@@ -115,7 +115,15 @@ def test_the_second_judgement_is_what_its_parts_give(world: World, done: Path) -
         method = name.removesuffix("-seed3")
         assert result["asnorm"]["methods"][method]["eer"]["runs"] == [held["asnorm"]["eer"]]
         assert result["centred"]["methods"][method]["eer"]["runs"] == [held["centred"]["eer"]]
-        taught = judging.taught_trials(world.read().teacher, corpus, judge, judging.pick_device("cpu"), None)
+        taught = judging.taught_trials(
+            world.read().teacher,
+            corpus,
+            judge,
+            judging.pick_device("cpu"),
+            None,
+            TargetConfig(),
+            SubsetConfig(),
+        )
         assert held["agreement"] == agreement_of_run(done / name, taught).to_json()
 
 

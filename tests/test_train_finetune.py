@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge
-from distilvox.files import read_json
+from distilvox.files import read_json, write_json
+from distilvox.losses.objective import Objective
 from distilvox.study.grid import run_folder, run_grid
 from distilvox.study.recipe import read_recipe
 from distilvox.study.terms import check_equal
@@ -193,7 +194,7 @@ def test_both_stages_train_and_both_are_judged(
     assert "fine-tuning: 3 steps an epoch on crops of 0.75 s, margin 0.4" in words
 
     record = read_json(out / "config.json", noun="run")
-    assert FineTuneConfig(**record["finetune"]) == config.finetune
+    assert FineTuneConfig(**{**record["finetune"], "schedule": ()}) == config.finetune
     assert len(record["speakers"]) == len(load_file(out / "model.safetensors")["head.weight"])
     caches = sorted(path.name for path in tmp_path.glob("cache*"))
     assert caches == {"none": [], "utterance": ["cache"], "view": ["cache", "cache-0.75s"]}[case]
@@ -288,7 +289,7 @@ def test_a_study_compares_runs_with_and_without(
     for _ in range(2):  # the second time, they are finished and agree with the recipe
         run_grid(
             recipe, out, corpus=corpus.path, trials=tmp_path / "trials.txt", trials_corpus=judge.corpus.path,
-            bank=BANK, device="cpu", say=lambda _: None,
+            bank=lambda: BANK, device="cpu", say=lambda _: None,
         )  # fmt: skip
     check_equal(recipe, {method: [run_folder(out, method, 0)] for method in recipe.methods})
     assert len(read_log(run_folder(out, "tuned", 0))) == len(read_log(run_folder(out, "plain", 0))) + 4 + 1
@@ -333,3 +334,50 @@ def test_the_command_line_starts_from_a_run_and_fine_tunes(
         shown = run(verb, "--help").out
         for option in ("--init", *(f"--finetune.{name}" for name in ("epochs", "seconds", "margin"))):
             assert option in shown
+
+
+def test_training_s_schedule_ends_where_fine_tuning_begins(corpus: Corpus, tmp_path: Path) -> None:
+    """A margin that training's schedule moved is not that of fine-tuning: what is printed is what is trained."""
+    moved = {"schedule": ("margin=0:0.2@2",), "margin_warmup_epochs": 0}
+    seen: list[float] = []
+    true = Objective.forward
+
+    def spying(self: Objective, *args: Any, epoch: float) -> Any:
+        seen.append(self.config.at(epoch).margin)
+        return true(self, *args, epoch=epoch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objective, "forward", spying)
+        fit(
+            tiny_config(**PLAIN, **TUNED, **moved), corpus=corpus, out=tmp_path / "a", device="cpu", bank=BANK
+        )
+    assert seen[:STEPS] == pytest.approx([0.1 * k / 4 for k in range(STEPS)])
+    assert seen[STEPS:] == [0.4] * MORE
+    own = tiny_config(
+        **PLAIN, **TUNED, **moved, **{"finetune.schedule": ("margin=0.4:0.7@1", "cutoff=0.9:0.5@1")}
+    )
+    first, second = stages(own, 24)
+    assert first.objective.schedule == moved["schedule"]
+    assert [second.objective.at(second.own_epoch(k)).margin for k in range(MORE + 1)] == pytest.approx(
+        [0.4, 0.5, 0.6, 0.7]
+    )
+    record = read_json(tmp_path / "a" / "config.json", noun="run")
+    assert [stage["objective"]["margin"] for stage in record["stages"]] == [0.2, 0.4]
+    assert [stage["objective"]["schedule"] for stage in record["stages"]] == [["margin=0:0.2@2"], []]
+
+
+def test_a_run_of_a_version_whose_schedules_went_on_is_not_gone_on_with(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    config = tiny_config(**PLAIN, **TUNED, schedule=("margin=0:0.2@2",))
+    out = fit(config, corpus=corpus, out=tmp_path / "run", device="cpu", bank=BANK)
+    fit(config, corpus=corpus, out=out, device="cpu", bank=BANK, resume=True)
+    record = read_json(out / "config.json", noun="run")
+    del record["stages"], record["finetune"]["schedule"]
+    write_json(out / "config.json", record)
+    with pytest.raises(UserError, match=r"schedules went on in fine-tuning[\s\S]*go on with that version"):
+        fit(config, corpus=corpus, out=out, device="cpu", bank=BANK, resume=True)
+    record["objective"]["schedule"] = []
+    write_json(out / "config.json", record)
+    still = tiny_config(**PLAIN, **TUNED)
+    fit(still, corpus=corpus, out=out, device="cpu", bank=BANK, resume=True)  # nothing moved: nothing differs

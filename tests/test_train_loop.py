@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.evaluation.judge import Judge
-from distilvox.files import read_json
+from distilvox.files import read_json, write_json
 from distilvox.losses.config import KINDS, ObjectiveConfig
 from distilvox.teachers import load
 from distilvox.teachers.base import Teacher
@@ -168,6 +168,26 @@ def test_resuming_with_other_settings_names_them(corpus: Corpus, tmp_path: Path)
     before = weights(out)
     fit(tiny_config(**PLAIN), corpus=corpus, out=out, device="cpu", resume=True)
     assert torch.equal(before["head.weight"], weights(out)["head.weight"])
+
+
+def test_a_run_says_what_computed_it_and_goes_on_in_no_other_precision(
+    corpus: Corpus, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = fit(tiny_config(**PLAIN), corpus=corpus, out=tmp_path / "run", device="cpu")
+    record = read_json(out / "config.json", noun="run")
+    assert record["machine"] == {"device": "cpu", "precision": "float32", "processes": 1}
+    with pytest.raises(UserError, match=r"another precision[\s\S]*got: +bf16[\s\S]*--precision float32"):
+        fit(tiny_config(**PLAIN, precision="bf16"), corpus=corpus, out=out, device="cpu", resume=True)
+    record["machine"] |= {"processes": 4, "device": "cuda"}
+    write_json(out / "config.json", record)
+    fit(tiny_config(**PLAIN), corpus=corpus, out=out, device="cpu", resume=True)
+    said = capfd.readouterr().err
+    assert "begun with processes 4, goes on with 1" in said
+    assert "begun with device cuda, goes on with cpu" in said
+    for late in ("machine", "stages", "trials_id"):  # as a run of an earlier version says
+        del record[late]
+    write_json(out / "config.json", record)
+    fit(tiny_config(**PLAIN), corpus=corpus, out=out, device="cpu", resume=True)
 
 
 def test_a_folder_that_is_no_run_is_left_alone(corpus: Corpus, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.teachers.base import Teacher, TeacherHead
 from distilvox.teachers.cache import TeacherCache
+from distilvox.train import loop
+from distilvox.train import profile as profile_module
 from distilvox.train.bottleneck import ADVICE, AHEAD, Profile
 from distilvox.train.config import RunConfig, replace_fields
 from distilvox.train.members import default_cache
@@ -156,3 +159,24 @@ def test_the_verb_prints_a_table_or_json(corpus: Corpus) -> None:
     assert "without one" in ran.err
     assert '"bottleneck"' in succeed(*words, "--json").out
     assert "unknown model" in refused(2, "profile", "--corpus", corpus.path, "--student", "xvectr")
+
+
+def test_whole_steps_are_those_of_training(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very function that `fit` calls, on the chosen part, with warm-ups over and nothing learnt."""
+    seen: list[tuple[int, float, float]] = []
+    true = profile_module.train_step
+
+    def spying(learner: Any, optimiser: Any, stage: Any, batch: Any, target: Any, **more: Any) -> Any:
+        now = learner.module.objective.config.at(stage.own_epoch(batch.step))
+        seen.append((len(batch.views.labels), now.margin, now.kd_weight))
+        before = [p.detach().clone() for p in learner.module.parameters()]
+        found = true(learner, optimiser, stage, batch, target, **more)
+        assert all(torch.equal(a, b) for a, b in zip(before, learner.module.parameters(), strict=True))
+        return found
+
+    monkeypatch.setattr(profile_module, "train_step", spying)
+    config = tiny_config(**{"subset.speakers": 2, "subset.per_speaker": 2, "weight_decay": 0.0})
+    found = measured(corpus, teacher=Bands(), config=config)
+    assert (found.utterances, found.speakers) == (4, 2)
+    assert seen == [(4, 0.2, 4.0)] * 6
+    assert loop.train_step is true

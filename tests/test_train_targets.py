@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,30 @@ def test_two_settings_never_claim_one_cache(corpus: Corpus) -> None:
     assert name(seen) == name(replace(seen, centre="no", live=True))
     place = default_cache(corpus, Spectrum(), seen, VIEWS, BANK)
     assert place.parent == corpus.path.parent / "train.cache"
+
+
+def test_a_training_from_the_cache_holds_neither_teacher_nor_embeddings(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    teacher = Spectrum()
+    gone, size = weakref.ref(teacher), 4 * len(corpus) * teacher.embedding_dim * 4
+
+    def large() -> set[int]:
+        gc.collect()
+        every = (one for one in gc.get_objects() if type(one) is Tensor)
+        return {id(one) for one in every if one.untyped_storage().nbytes() == size}
+
+    before = large()
+    targets = prepare_targets(
+        teacher, corpus, config=TargetConfig(sees="view", views=4), views=VIEWS, bank=BANK, scale=16.0,
+        device=CPU, cache=tmp_path,
+    )  # fmt: skip
+    del teacher
+    assert large() <= before
+    assert gone() is None
+    assert targets.utterances().shape == (len(corpus), 128)
+    batch = make_views(corpus, np.arange(3), 2, VIEWS, BANK)
+    assert targets.embed(batch, 2).shape == (3, 128)
 
 
 class Second(World):

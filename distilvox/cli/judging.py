@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -231,7 +232,8 @@ def study(
     read = read_recipe(recipe)
     with alone(out, inside=True):
         run_grid(
-            read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, bank=load_bank(noise, rooms),
+            read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus,
+            bank=partial(load_bank, noise, rooms),
             device=device, cache=cache, jobs=jobs, say=say,
         )  # fmt: skip
         judge_grid(

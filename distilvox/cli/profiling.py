@@ -10,7 +10,7 @@ from distilvox.console import out as console
 from distilvox.console import print_json, say
 from distilvox.corpus.store import Corpus
 from distilvox.losses.config import ObjectiveConfig
-from distilvox.train.config import RunConfig, TargetConfig, TrainConfig
+from distilvox.train.config import RunConfig, SubsetConfig, TargetConfig, TrainConfig
 from distilvox.train.distributed import join, pick_device
 from distilvox.train.profile import profile as measure
 from distilvox.views.bank import load_bank
@@ -32,6 +32,7 @@ def profile(
     json: bool = False,
     objective: Annotated[ObjectiveConfig, Flat] = ObjectiveConfig(),  # noqa: B008 (frozen)
     train: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008
+    subset: SubsetConfig = SubsetConfig(),  # noqa: B008
     targets: TargetConfig = TargetConfig(),  # noqa: B008
     views: ViewConfig = ViewConfig(),  # noqa: B008
 ) -> None:
@@ -75,6 +76,7 @@ def profile(
                 views,
                 targets,
                 train,
+                subset=subset,
                 frontend=frontend,
             ),
             corpus=Corpus.open(corpus),

@@ -7,9 +7,11 @@ written for files fits a corpus.
 from __future__ import annotations
 
 import codecs
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -45,6 +47,14 @@ class Trials:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits over the trials themselves, in their order, whatever the file is called."""
+        digest = hashlib.sha256("\n".join(self.utterances).encode())
+        for part in (self.enrol, self.test, self.labels):
+            digest.update(part.tobytes())
+        return digest.hexdigest()[:16]
 
 
 def read_trials(path: Path | str) -> Trials:

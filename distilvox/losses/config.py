@@ -182,6 +182,11 @@ class ObjectiveConfig:
             margin=now.margin * ramp(epoch, self.margin_warmup_epochs),
         )
 
+    def ended(self, epoch: Number) -> ObjectiveConfig:
+        """A copy that stands still at what the schedules have come to at `epoch`; warm-ups are over."""
+        now = self._with({name: course.at(epoch) for name, course in self.courses().items()})
+        return replace(now, kd_warmup_epochs=0.0, margin_warmup_epochs=0.0)
+
     def _with(self, values: dict[str, Any]) -> ObjectiveConfig:
         """A copy that stands still, with some fields set."""
         return replace(self, schedule=(), **values)

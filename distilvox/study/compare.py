@@ -105,7 +105,9 @@ def _judged_again(
     if not all((folder / NORMED).exists() for runs in folders.values() for folder in runs):
         return {}
     found = {m: [load_normed(folder) for folder in runs] for m, runs in folders.items()}
-    keys = {m: {k: v for k, v in runs[0][0]["key"].items() if k != "teacher"} for m, runs in found.items()}
+    keys = {
+        m: {k: v for k, v in runs[0][0]["key"].items() if k not in OF_METHOD} for m, runs in found.items()
+    }
     first, *others = keys.values()
     require(
         all(key == first for key in others)
@@ -147,6 +149,9 @@ def _spread(values: list[float]) -> dict[str, Any]:
 def _dcf(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {f"min_dcf_{p}": _spread([j["min_dcf"][p] for j in runs]) for p in runs[0]["min_dcf"]}
 
+
+OF_METHOD = ("teacher", "teacher_id", "centring")
+"""What of a second judgement a method brings along: its teacher."""
 
 COLUMNS = (
     "method",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.markup import escape
 
@@ -14,10 +13,11 @@ from distilvox.corpus.store import Corpus
 from distilvox.corpus.subset import SubsetConfig, training_part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge, SavedScores, load_scores
-from distilvox.interrupts import Terminated, leave_work, workers
+from distilvox.interrupts import Terminated, leave_work
 from distilvox.study.budget import check_budgets
 from distilvox.study.recipe import Recipe
 from distilvox.study.terms import REMEDY, check_run, is_finished, settings
+from distilvox.study.workers import at_once
 from distilvox.teachers import load
 from distilvox.train.config import RunConfig, replace_fields
 from distilvox.train.distributed import pick_device
@@ -32,6 +32,14 @@ def run_folder(out: Path, method: str, seed: int) -> Path:
     return out / f"{method}-seed{seed}"
 
 
+class Opened(NamedTuple):
+    """What the runs of a study share: opened once in a process."""
+
+    corpus: Corpus
+    judge: Judge
+    bank: Bank
+
+
 @dataclass(frozen=True)
 class Task:
     """One run, in terms that travel to another process."""
@@ -42,7 +50,7 @@ class Task:
     trials: Path
     trials_corpus: Path
     teacher: str
-    bank: Bank
+    bank: Callable[[], Bank]
     device: str
     cache: Path | None
 
@@ -58,7 +66,7 @@ def run_grid(
     corpus: Path,
     trials: Path,
     trials_corpus: Path,
-    bank: Bank,
+    bank: Callable[[], Bank],
     device: str = "auto",
     cache: Path | None = None,
     jobs: int = 1,
@@ -72,15 +80,17 @@ def run_grid(
     Args:
         out: a folder; each run gets `<method>-seed<seed>` in it. Finished runs are skipped, but a folder
             that was trained otherwise than the recipe says is an error that names the field.
+        bank: opens the noises and rooms; every process does, so that paths travel and no sound.
         cache: a folder in which each setting of the teacher has its own; beside the corpus if None.
-        jobs: processes at a time, one CPU thread each where there are several.
+        jobs: processes at a time, one CPU thread each where there are several; they spread over the GPUs.
         say: takes lines for people, in rich's markup.
 
     Raises:
         UserError: see above; or runs failed: the others are finished, then the first failure is raised.
     """
     require(jobs >= 1, "a study needs at least one job", got=jobs, allowed="1 or more")
-    held, judge = Corpus.open(corpus), Judge.open(trials_corpus, trials)
+    opened = Opened(Corpus.open(corpus), Judge.open(trials_corpus, trials), bank())
+    held = opened.corpus
     tasks = [
         Task(
             recipe.config(*run), run_folder(out, *run), corpus, trials, trials_corpus,
@@ -90,7 +100,7 @@ def run_grid(
     ]  # fmt: skip
     parts = {choice: training_part(held, choice) for choice in {task.config.subset for task in tasks}}
     check_budgets(recipe, {m: len(parts[recipe.config(m, recipe.seeds[0]).subset]) for m in recipe.methods})
-    finished = {task.out: _taught_by(task, held, judge) for task in tasks if is_finished(task.out)}
+    finished = {task.out: _taught_by(task, opened) for task in tasks if is_finished(task.out)}
     left = [task for task in tasks if task.out not in finished]
     if finished:
         say(f"{len(finished)} of {len(tasks)} runs are finished already")
@@ -100,11 +110,17 @@ def run_grid(
             known.setdefault(task.teacher, set()).add(who)
     if jobs > 1:
         left = [replace(task, config=replace_fields(task.config, {"threads": 1})) for task in left]
-    left = [task for uri in {t.teacher: None for t in left} for task in _prepare(uri, left, parts, known)]
+    left = [
+        task
+        for uri in {t.teacher: None for t in left}
+        for task in _prepare(uri, left, parts, known, opened.bank)
+    ]
     order = {task.out: place for place, task in enumerate(tasks)}
     left.sort(key=lambda task: order[task.out])
     failed: list[UserError] = []
-    for done, (task, error) in enumerate(_in_turn(left) if jobs == 1 else _at_once(left, jobs), 1):
+    for done, (task, error) in enumerate(
+        _in_turn(left, opened) if jobs == 1 else at_once(_run, left, jobs, device), 1
+    ):
         name = f"{done} of {len(left)}: {task.out.name}"
         if error is None:
             say(f"{name} is finished")
@@ -120,9 +136,10 @@ def run_grid(
     return [task.out for task in tasks]
 
 
-def _taught_by(task: Task, corpus: Corpus, judge: Judge) -> str | None:
+def _taught_by(task: Task, opened: Opened) -> str | None:
     """The id of a finished run's teacher, None if it has none; refuses a run that is not the recipe's."""
-    parts = {"corpus": {"id": corpus.id}, "bank": task.bank.id, "trials": judge.trials.name}
+    judge = opened.judge
+    parts = {"corpus": {"id": opened.corpus.id}, "bank": opened.bank.id, "trials_id": judge.trials.id}
     record = check_run(task.out, {**settings(task.config), **parts})
     found = load_scores(task.out)
     wanted = SavedScores(found.scores, judge.trials.labels, judge.enrol_speaker, judge.test_speaker)
@@ -136,7 +153,11 @@ def _taught_by(task: Task, corpus: Corpus, judge: Judge) -> str | None:
 
 
 def _prepare(
-    uri: str, left: list[Task], parts: Mapping[SubsetConfig, Corpus], known: Mapping[str, set[str]]
+    uri: str,
+    left: list[Task],
+    parts: Mapping[SubsetConfig, Corpus],
+    known: Mapping[str, set[str]],
+    bank: Bank,
 ) -> list[Task]:
     """The tasks that this teacher teaches: fills every cache that they will read, and gives each its own.
 
@@ -169,62 +190,41 @@ def _prepare(
         if task.distils and targets is not None:
             heard = parts[task.config.subset]
             plan = stages(task.config, len(heard))
-            name = cache_name(teacher, targets, task.config.views, task.bank)
+            name = cache_name(teacher, targets, task.config.views, bank)
             folder = None if task.cache is None else task.cache / name
             task = replace(task, cache=folder)
             shown = (name, plan[-1].views)
             if shown not in ready:
-                stage_targets(
-                    plan, teacher, heard, config=task.config, bank=task.bank, device=where, cache=folder
-                )
+                stage_targets(plan, teacher, heard, config=task.config, bank=bank, device=where, cache=folder)
                 ready.add(shown)
         placed.append(task)
     return placed
 
 
-def _in_turn(tasks: list[Task]) -> Iterator[tuple[Task, UserError | None]]:
+def _in_turn(tasks: list[Task], opened: Opened) -> Iterator[tuple[Task, UserError | None]]:
     for task in tasks:
         try:
-            _run(task)
+            _run(task, task.device, opened)
         except UserError as error:
             yield task, error
         else:
             yield task, None
 
 
-def _at_once(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, UserError | None]]:
-    with workers(jobs) as pool:
-        futures = {pool.submit(_run, task): task for task in tasks}
-        for future in as_completed(futures):
-            task = futures[future]
-            try:
-                future.result()
-            except UserError as error:
-                yield task, error
-            except BrokenProcessPool:
-                yield (
-                    task,
-                    UserError(
-                        f"{task.out.name}: a process of the study was killed, perhaps for its memory",
-                        remedy="run the study again, with fewer --jobs",
-                        exit_code=1,
-                    ),
-                )
-            else:
-                yield task, None
-
-
-def _run(task: Task) -> None:
+def _run(task: Task, device: str, opened: Opened | None = None) -> None:
     """One run, in this process; resumes what was begun. Its differences from what stands there are an error."""
     try:
+        held = opened or Opened(
+            Corpus.open(task.corpus), Judge.open(task.trials_corpus, task.trials), task.bank()
+        )
         fit(
             task.config,
-            corpus=Corpus.open(task.corpus),
+            corpus=held.corpus,
             out=task.out,
-            teacher=load(task.teacher, device=pick_device(task.device)) if task.distils else None,
-            judge=Judge.open(task.trials_corpus, task.trials),
-            bank=task.bank,
-            device=task.device,
+            teacher=load(task.teacher, device=pick_device(device)) if task.distils else None,
+            judge=held.judge,
+            bank=held.bank,
+            device=device,
             cache=task.cache,
             resume=True,
         )

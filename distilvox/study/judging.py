@@ -22,17 +22,17 @@ from distilvox.evaluation.judge import Judge, load_embeddings
 from distilvox.evaluation.norm import TOP
 from distilvox.evaluation.score import unit_rows
 from distilvox.files import atomic_file, read_json, write_json
-from distilvox.interrupts import workers
-from distilvox.models.runfolder import load_student
+from distilvox.models.runfolder import load_student, read_config
 from distilvox.study.grid import run_folder
 from distilvox.study.recipe import Recipe
+from distilvox.study.workers import at_once
 from distilvox.teachers import load
 from distilvox.teachers.ensemble import members_of, side_by_side
 from distilvox.teachers.heads import centred, training_mean
 from distilvox.teachers.live import LiveTeacher
-from distilvox.train.config import TargetConfig
+from distilvox.train.config import RunConfig, TargetConfig, to_json
 from distilvox.train.distributed import World, pick_device
-from distilvox.train.members import cache_name, member_cache, open_cache, trials_cache
+from distilvox.train.members import cache_name, centring, member_cache, open_cache, trials_cache
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ViewConfig
 
@@ -44,7 +44,7 @@ SECONDS = 3.0
 COHORT = 1000
 """Speakers of the cohort at most: they cost xvector-s some five seconds on one core."""
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class Judging:
     trials: Path
     trials_corpus: Path
     taught: np.ndarray
-    device: str
     threads: int
 
 
@@ -79,40 +78,66 @@ def judge_grid(
     """
     held, judge, where = Corpus.open(corpus), Judge.open(trials_corpus, trials), pick_device(device)
     left: list[Judging] = []
-    taught: dict[str, np.ndarray] = {}
+    taught: dict[tuple[str, TargetConfig, SubsetConfig], np.ndarray] = {}
+    ids = teacher_ids(recipe, out)
     for method, seed in recipe.runs():
         folder, uri = run_folder(out, method, seed), recipe.teacher_of(method)
-        key = judging_key(held, judge, uri)
+        config = recipe.config(method, seed)
+        key = judging_key(held, judge, uri, ids.get(uri), config)
         if is_judged(folder, key):
             continue
-        if uri not in taught:
-            taught[uri] = taught_trials(uri, held, judge, where, cache)
-        threads = 1 if jobs > 1 else recipe.config(method, seed).train.threads
-        left.append(Judging(folder, key, corpus, trials, trials_corpus, taught[uri], device, threads))
+        shown = (uri, config.targets or TargetConfig(), config.subset)
+        if shown not in taught:
+            taught[shown] = taught_trials(uri, held, judge, where, cache, shown[1], shown[2])
+        threads = 1 if jobs > 1 else config.train.threads
+        left.append(Judging(folder, key, corpus, trials, trials_corpus, taught[shown], threads))
     if left:
         say(f"{len(left)} runs are judged again: AS-norm, training mean removed, agreement with the teacher")
     if jobs == 1:
         for one in left:
-            _judge(one)
+            _judge(one, device)
         return
-    with workers(jobs) as pool:
-        list(pool.map(_judge, left))
+    errors = [error for _, error in at_once(_judge, left, jobs, device) if error is not None]
+    if errors:
+        raise errors[0]
 
 
-def _judge(one: Judging) -> None:
+def _judge(one: Judging, device: str) -> None:
     if one.threads:
         torch.set_num_threads(one.threads)
     judge = Judge.open(one.trials_corpus, one.trials)
-    judge_run(one.folder, one.key, Corpus.open(one.corpus), judge, one.taught, pick_device(one.device))
+    judge_run(one.folder, one.key, Corpus.open(one.corpus), judge, one.taught, pick_device(device))
 
 
-def judging_key(corpus: Corpus, judge: Judge, teacher: str) -> dict[str, Any]:
-    """What a second judgement depends on, besides the run."""
-    speakers = min(COHORT, len(corpus.speakers))
+def teacher_ids(recipe: Recipe, out: Path) -> dict[str, str]:
+    """URI → id of the teacher behind it, as the finished runs of a study say it."""
+    found = {}
+    for method, seed in recipe.runs():
+        teacher = read_config(run_folder(out, method, seed)).get("teacher")
+        if teacher:
+            found[recipe.teacher_of(method)] = teacher["id"]
+    return found
+
+
+def cohort_of(corpus: Corpus, judge: Judge) -> Corpus:
+    """The training speakers from whom a cohort is drawn: none of them speaks in the trials."""
+    strangers = ~np.isin(np.asarray(corpus.speakers), judge.speakers)[corpus.labels]
+    return corpus if strangers.all() else part(corpus, np.flatnonzero(strangers))
+
+
+def judging_key(
+    corpus: Corpus, judge: Judge, teacher: str, teacher_id: str | None, config: RunConfig
+) -> dict[str, Any]:
+    """What a second judgement depends on, besides the run: trials and teacher by their content."""
+    speakers = min(COHORT, len(cohort_of(corpus, judge).speakers))
+    targets = config.targets or TargetConfig()
     return {
         "version": VERSION,
         "trial_list": judge.trials.name,
+        "trials_id": judge.trials.id,
         "teacher": teacher,
+        "teacher_id": teacher_id,
+        "centring": {"centre": targets.centre, "head": targets.head, "subset": to_json(config.subset)},
         "cohort": {
             "corpus": corpus.id,
             "speakers": speakers,
@@ -140,7 +165,8 @@ def judge_run(
         taught: the teacher's embeddings [U, D_t] of the trials' utterances.
     """
     embeddings = load_embeddings(folder)
-    cohort = training_part(corpus, SubsetConfig(speakers=key["cohort"]["speakers"], per_speaker=1))
+    strangers = cohort_of(corpus, judge)
+    cohort = training_part(strangers, SubsetConfig(speakers=key["cohort"]["speakers"], per_speaker=1))
     student = load_student(folder, device).student
     others = embed_corpus(student, cohort, np.arange(len(cohort)), device=device, max_seconds=SECONDS)
     others = others.astype(np.float64)
@@ -166,15 +192,24 @@ def load_normed(folder: Path) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def taught_trials(
-    uri: str, corpus: Corpus, judge: Judge, device: torch.device, cache: Path | None
+    uri: str,
+    corpus: Corpus,
+    judge: Judge,
+    device: torch.device,
+    cache: Path | None,
+    targets: TargetConfig,
+    subset: SubsetConfig,
 ) -> np.ndarray:
     """A teacher's embeddings [U, D_t] of the trials' utterances, whole and clean, from caches that it fills.
 
-    A teacher without class centres of its own has the mean of its training embeddings removed, as in training.
+    Centred where a training with these targets centres it (`members.centring`), by the mean over the utterances that
+    are trained on; over these utterances whole and clean, whatever the teacher sees in training.
 
     Args:
+        corpus: the whole one.
         cache: the study's folder of caches; beside the corpus if None.
     """
+    heard = training_part(corpus, subset)
     teacher, seen = load(uri, device=device).to(device), TargetConfig(sees="utterance")
     speech, members, found = part(judge.corpus, judge.rows), members_of(teacher), []
     inside = None if cache is None else cache / cache_name(teacher, seen, ViewConfig(), Bank())
@@ -183,8 +218,9 @@ def taught_trials(
         held = open_cache(LiveTeacher(one, speech, ViewConfig(), Bank(), "utterance", device), 1,
             trials_cache(one, speech, inside or folder.parent), World())  # fmt: skip
         centre = None
-        if one.head() is None:
+        if centring(one, heard.speakers, targets).removes_mean:
             whole = LiveTeacher(one, corpus, ViewConfig(), Bank(), "utterance", device)
-            centre = training_mean(open_cache(whole, 1, folder, World()).all())
+            heard_by = open_cache(whole, 1, folder, World()).get(0, heard.rows_in_whole)
+            centre = training_mean(heard_by)
         found.append(centred(held.all(), centre))
     return side_by_side(found).numpy()

@@ -13,7 +13,6 @@ import yaml
 
 from distilvox.errors import UserError, require, unknown
 from distilvox.train.config import RunConfig, full_name, replace_fields
-from distilvox.train.stages import check_finetune
 from distilvox.train.start import make_student
 
 BOOL = "tag:yaml.org,2002:bool"
@@ -209,7 +208,7 @@ def _try_out(recipe: Recipe) -> None:
             require(isinstance(recipe.teacher_of(method), str), "a teacher is given by its URI")
             config = recipe.config(method, seed)
             make_student(config)
-            check_finetune(config)
+            _ = config.stages
             require(
                 config.targets is not None or config.objective.objective == "none",
                 "a distillation needs its targets",

@@ -27,6 +27,9 @@ FREE = frozenset(
         "command",
         "commit",
         "train.threads",
+        "stages",
+        "machine.device",
+        "machine.processes",
     }
 )
 """Where things lie, what was typed, and how fast it is computed, may differ between the runs of a study."""
@@ -52,10 +55,11 @@ def check_run(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
         UserError: no run here, or trained otherwise (names the first fields that differ, with both values).
     """
     record = read_config(folder)
+    known, _ = run.alike(record, expected)
     held = {
-        part: {k: v for k, v in (record.get(part) or {}).items() if k in value}
+        part: {k: v for k, v in (known.get(part) or {}).items() if k in value}
         if part == "corpus"
-        else record.get(part)
+        else known.get(part)
         for part, value in expected.items()
     }
     changed = [name for name in differences(held, dict(expected)) if name not in FREE]
@@ -86,7 +90,9 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[s
             records.append((folder, check_run(folder, settings(recipe.config(method, seed)))))
     studied = studied_fields(recipe)
     for (one, a), (other, b) in combinations(records, 2):
-        unequal = [name for name in differences(a, b) if name not in FREE and not _studied(name, studied)]
+        unequal = [
+            name for name in differences(*run.alike(a, b)) if name not in FREE and not _studied(name, studied)
+        ]
         if unequal:
             shown = [f"{n}: {_at(a, n)!r} and {_at(b, n)!r}" if n != "speakers" else n for n in unequal[:6]]
             raise UserError(
@@ -108,6 +114,7 @@ def _studied(name: str, studied: set[str]) -> bool:
             field for field in studied if field.startswith("finetune.")
         },  # it is null without epochs
         "teacher": {"objective.objective"},  # a method without KD has none; two teachers are teacher.id
+        "machine": {"train.precision"},
         "subset": chosen,  # it is null where it is all
         "speakers": chosen | {field for field in studied if field.startswith("views.")},
     }

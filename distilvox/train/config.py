@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from distilvox.corpus.subset import SubsetConfig
@@ -165,6 +165,8 @@ class FineTuneConfig:
         learning_rate: peak of its own schedule: a rise over a tenth of the stage, then half a cosine down to
             `train.final_rate` of it.
         batch_size: utterances a step, over all processes together; 0 is that of training.
+        schedule: fields of the objective that move over this stage, as in --schedule, epochs counted from its first.
+            What training's schedule moved stands still at what it had come to.
     """
 
     epochs: int = 0
@@ -172,6 +174,7 @@ class FineTuneConfig:
     margin: float = 0.5
     learning_rate: float = 1e-4
     batch_size: int = 0
+    schedule: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(
@@ -186,6 +189,36 @@ class FineTuneConfig:
             got=self.batch_size,
             allowed="2 or more; 0 is the batch of training",
         )
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of a run, whole: nothing of it is looked up in another one.
+
+    Attributes:
+        name: for people.
+        option: of the command line that sets its learning rate, for messages.
+        epochs: passes over the corpus.
+        batch_size: utterances a step, over all processes together.
+        learning_rate, final_rate: the peak, and what it ends at, as a fraction of the peak.
+        warmup_epochs: length of the rise to the peak; of a batch's length at least where it is not 0.
+        views: what is heard.
+        objective: what is minimised; the epochs of its schedules and warm-ups count from the stage's first.
+    """
+
+    name: str
+    option: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    final_rate: float
+    warmup_epochs: float
+    views: ViewConfig
+    objective: ObjectiveConfig
+
+
+RISE = 0.1
+"""Share of fine-tuning in which its learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -214,3 +247,37 @@ class RunConfig:
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     frontend: str = ""
+
+    @property
+    def stages(self) -> tuple[StageConfig, ...]:
+        """Training, and fine-tuning behind it where that has epochs; each with its own objective and schedules.
+
+        In fine-tuning the margin is its own from the first step on, and the weight of distillation that which
+        training's schedules ended with.
+
+        Raises:
+            UserError: fine-tuning on shorter crops, or with a smaller margin, than training.
+        """
+        train, tune = self.train, self.finetune
+        training = StageConfig(
+            "training", "--learning-rate", train.epochs, train.batch_size, train.learning_rate,
+            train.final_rate, train.warmup_epochs, self.views, self.objective,
+        )  # fmt: skip
+        if tune.epochs == 0:
+            return (training,)
+        for name, ours, least in (
+            ("seconds", tune.seconds, self.views.seconds),
+            ("margin", tune.margin, self.objective.margin),
+        ):
+            require(
+                ours >= least,
+                "fine-tuning is on longer crops and with a larger margin than training",
+                got=f"finetune.{name} {ours:g}",
+                allowed=f"{least:g}, that of training, or more",
+            )
+        views = replace(self.views, seconds=tune.seconds, speeds=(1.0,), speed_is_new_speaker=False)
+        objective = replace(self.objective.ended(train.epochs), margin=tune.margin, schedule=tune.schedule)
+        return training, StageConfig(
+            "fine-tuning", "--finetune.learning-rate", tune.epochs, tune.batch_size or train.batch_size,
+            tune.learning_rate, train.final_rate, RISE * tune.epochs, views, objective,
+        )  # fmt: skip

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distilvox import __version__, models
+from distilvox.console import say as tell
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
@@ -34,6 +37,9 @@ FREE = frozenset(
         "commit",
         "train.threads",
         "train.shard_head",
+        "stages",
+        "machine.device",
+        "machine.processes",
     }
 )
 """Where things lie, what was typed, what may be done with them, and how fast it is computed, may change between two
@@ -66,6 +72,7 @@ def run_record(
     teacher: Teacher | None,
     judge: Judge | None,
     speakers: Sequence[str],
+    machine: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `config.json` holds: the settings, and the id of everything else that decides the result.
 
@@ -87,12 +94,40 @@ def run_record(
         "bank": bank.id,
         "teacher": teacher.record() if teacher else None,
         "trials": judge.trials.name if judge else None,
+        "trials_id": judge.trials.id if judge else None,
+        "stages": [to_json(stage) for stage in config.stages],
+        "machine": machine,
         "speakers": list(speakers),
     }
 
 
-def open_run(out: Path, record: dict[str, Any], resume: bool) -> None:
+SAID_LATELY = ("machine", "trials_id", "stages")
+"""What records say since they are of this form: of older ones, nobody knows it."""
+
+
+def alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two records as they can be compared: what one of them does not say yet is in neither."""
+    silent = [key for key in SAID_LATELY if a.get(key) is None or b.get(key) is None]
+    made = [{key: value for key, value in record.items() if key not in silent} for record in (a, b)]
+    for record in made:
+        if tuning := record.get("finetune"):
+            record["finetune"] = {"schedule": [], **tuning}
+    return made[0], made[1]
+
+
+def machine_of(device: torch.device, bf16: bool, processes: int) -> dict[str, Any]:
+    """What a run was computed on and in."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "precision": "bf16" if bf16 else "float32", "processes": processes}
+
+
+def open_run(out: Path, record: dict[str, Any], resume: bool, say: Callable[[str], None] = tell) -> None:
     """Writes the run's `config.json`, or checks the one of a run that was begun there against this run's.
+
+    Another device, or number of processes, may go on with a run, and is said; another precision may not.
+
+    Args:
+        say: takes lines for people.
 
     Raises:
         UserError: the folder holds something else, or a run and `resume` is not given, or a run that was begun
@@ -115,10 +150,35 @@ def open_run(out: Path, record: dict[str, Any], resume: bool) -> None:
         f"{out} holds a run already",
         remedy="give --resume to go on with it, or choose another folder",
     )
-    changed = [name for name in differences(read_json(path, noun="run"), record) if name not in FREE]
+    begun = read_json(path, noun="run")
+    before, now = alike(begun, record)
+    changed = [name for name in differences(before, now) if name not in FREE]
+    if "machine" in before:
+        _refuse_precision(out, before["machine"], now["machine"])
+        changed = [name for name in changed if name != "train.precision"]  # what it resolves to is the same
+        for part in ("device", "processes"):
+            if before["machine"].get(part) != now["machine"][part]:
+                say(f"begun with {part} {before['machine'].get(part)}, goes on with {now['machine'][part]}")
+    tuned = begun.get("finetune") and "stages" not in begun and (begun.get("objective") or {}).get("schedule")
+    require(
+        not tuned,
+        f"{out} was begun by a version whose schedules went on in fine-tuning: it cannot be gone on with",
+        got=f"schedule {tuned}",
+        remedy="go on with that version, or choose another folder",
+    )
     require(
         not changed,
         f"{out} was begun with other settings: its last steps would belong to another run",
         got="changed: " + ", ".join(changed[:8]),
         remedy="give the settings it was begun with, or choose another folder",
+    )
+
+
+def _refuse_precision(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    require(
+        before.get("precision") == now["precision"],
+        f"{out} was begun in another precision: its last steps would belong to another run",
+        got=now["precision"],
+        allowed=f"{before.get('precision')}, in which it was begun",
+        remedy=f"give --precision {before.get('precision')}",
     )

@@ -19,7 +19,7 @@ from distilvox.train.distributed import join, pick_device
 from distilvox.train.finite import finite_loss
 from distilvox.train.optimiser import make_optimiser
 from distilvox.train.prepare import Run, prepare
-from distilvox.train.runlog import RunLog, read_log
+from distilvox.train.runlog import RunLog, evaluations
 from distilvox.train.stages import Stage
 from distilvox.train.step import train_step
 from distilvox.train.stop import stop_signal
@@ -124,7 +124,7 @@ def loop(run: Run, log: RunLog) -> None:
                 stops = stop()
                 due = stops or epoch_done or done % train.checkpoint_steps == 0
                 if due or done % FLUSH_STEPS == 0:
-                    loss = finite_loss(log.flush(), stage.option)
+                    loss = finite_loss(log.flush(), stage.config.option)
                     bar.update(task, completed=done, note=f"loss {loss:.3f}")
                 look = (batch.epoch + 1) % train.evaluate_epochs == 0 or done == stage.end_step
                 if epoch_done and look and done < total_steps:
@@ -174,5 +174,5 @@ def _look(run: Run, log: RunLog, step: int, epoch: int) -> None:
 
 def _eer_after(out: Path, stage: Stage) -> float:
     """The EER at the end of a stage, as it was logged; perhaps by a session that was killed later."""
-    lines = [line for line in read_log(out) if line["step"] == stage.end_step - 1]
-    return next((line["evaluation"]["eer"] for line in lines if "evaluation" in line), math.nan)
+    found = (line["evaluation"]["eer"] for line in evaluations(out) if line["step"] == stage.end_step - 1)
+    return next(found, math.nan)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from distilvox.console import progress
 from distilvox.corpus.store import Corpus
-from distilvox.teachers.base import Teacher
+from distilvox.teachers.base import Teacher, TeacherHead
 from distilvox.teachers.cache import TeacherCache
 from distilvox.teachers.ensemble import members_of, side_by_side
 from distilvox.teachers.heads import FittedHead, centred, fit_head, in_sorted_order, training_mean
@@ -24,6 +25,8 @@ from distilvox.train.distributed import World
 from distilvox.views.bank import Bank
 from distilvox.views.batches import Views
 from distilvox.views.draws import ViewConfig
+
+Reader = Callable[[Views, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,25 @@ class Member:
         """All views of all utterances, of length 1, centred if so configured: [V · U, D_k]."""
         return centred(_all(self.cache, self.rows), self.centre)
 
-    def embed(self, batch: Views, view: int) -> Tensor:
-        """The embeddings [B, D_k] of a batch in view `view`, of length 1, centred if so configured."""
-        if self.live.sees == "utterance":
-            view = 0
-        rows = self.rows[batch.utterances]
+    def reader(self) -> Reader:
+        """What a step asks: (batch, number of its view) → embeddings [B, D_k] of length 1, centred if so configured.
+
+        It holds the cache, a map of half precision, and not the teacher; or, without the cache, the teacher.
+        """
+        live, cache, rows, centre = self.live, self.cache, self.rows, self.centre
+        whole = live.sees == "utterance"
         if self.uses_cache:
-            seen = self.cache.get(view, rows)
-        elif self.live.sees == "utterance":
-            seen = self.live.embed(view, rows)
-        else:
-            seen = self.teacher.embed(batch.waves).cpu()
-        return centred(seen, self.centre)
+            return lambda batch, view: centred(
+                cache.get(0 if whole else view, rows[batch.utterances]), centre
+            )
+        if whole:
+            return lambda batch, view: centred(live.embed(0, rows[batch.utterances]), centre)
+        return lambda batch, view: centred(live.teacher.embed(batch.waves).cpu(), centre)
+
+    def first_views(self) -> Callable[[], Tensor]:
+        """Reads the first view of every utterance, [U, D_k]: of length 1, centred if so configured. Holds the map."""
+        cache, rows, centre = self.cache, self.rows, self.centre
+        return lambda: centred(cache.get(0, rows), centre)
 
 
 def prepare_member(
@@ -90,18 +100,31 @@ def prepare_member(
     views = 1 if live.sees == "utterance" else config.views
     held = open_cache(live, views, folder, world)
     embeddings = _all(held, rows)
-    own = live.teacher.head()
-    guessed = in_sorted_order(live.teacher.unnamed_head(), names) if config.head == "auto" else None
-    assumed = own is None and guessed is not None
-    own = guessed if assumed else own
+    own, assumed, removes_mean = centring(live.teacher, names, config)
     mean = training_mean(embeddings)
-    wanted = config.centre == "yes" or (config.centre == "auto" and own is None)
-    centre = mean if wanted else None
+    centre = mean if removes_mean else None
     head = fit_head(
         own, embeddings, labels, names,
         how=config.head, unmatched=config.unmatched, centre=centre, assumed=assumed,
     )  # fmt: skip
     return Member(live, held, rows, not config.live, mean, centre, head)
+
+
+class Centring(NamedTuple):
+    """A teacher's own class centres, if any; whether their names are a guess; whether its mean is removed."""
+
+    own: TeacherHead | None
+    assumed: bool
+    removes_mean: bool
+
+
+def centring(teacher: Teacher, names: Sequence[str], config: TargetConfig) -> Centring:
+    """How a teacher's space is used over the speakers `names`: in training and wherever it is compared with."""
+    own = teacher.head()
+    guessed = in_sorted_order(teacher.unnamed_head(), names) if config.head == "auto" else None
+    assumed = own is None and guessed is not None
+    own = guessed if assumed else own
+    return Centring(own, assumed, config.centre == "yes" or (config.centre == "auto" and own is None))
 
 
 def open_cache(live: LiveTeacher, views: int, folder: Path, world: World) -> TeacherCache:

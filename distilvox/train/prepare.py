@@ -24,7 +24,7 @@ from distilvox.teachers.preflight import refuse
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
 from distilvox.train.distributed import World, computes_bf16
-from distilvox.train.folder import open_run, run_record
+from distilvox.train.folder import machine_of, open_run, run_record
 from distilvox.train.stages import Stage, stage_targets, stages
 from distilvox.train.start import Init, make_student
 from distilvox.train.step import Learner
@@ -99,6 +99,7 @@ def prepare(
         judge.refuse_training_speakers(corpus.speakers)
     bank = synthetic_bank(0) if bank is None else bank
     plan = stages(config, len(corpus), world.size)
+    bf16 = computes_bf16(train.precision, device)
 
     # ---- student and head, from the seed or a run; then the folder, the teacher, the objective ---------------
     torch.manual_seed(train.seed)
@@ -108,9 +109,9 @@ def prepare(
     if world.is_main:
         record = run_record(
             config, student=student, init=init, corpus=corpus, bank=bank, teacher=teacher, judge=judge,
-            speakers=names,
+            speakers=names, machine=machine_of(device, bf16, world.size),
         )  # fmt: skip
-        open_run(out, record, resume)
+        open_run(out, record, resume, say)
     if world.said((out / (EVALUATION if judge else WEIGHTS)).exists()):
         say(f"{out} is finished already: nothing to do")
         return None
@@ -130,9 +131,8 @@ def prepare(
     objective = Objective(
         plan[0].objective, head,
         teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
-        teacher_utterances=taught[0].utterances.to(device) if config.objective.over_utterances else None,
+        teacher_utterances=taught[0].utterances().to(device) if config.objective.over_utterances else None,
     )  # fmt: skip
-    bf16 = computes_bf16(train.precision, device)
     learner = Learner.of(student, objective, train=train, device=device, bf16=bf16, world=world)
 
     # ---- position --------------------------------------------------------------------------------------------

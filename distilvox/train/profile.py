@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.subset import training_part
 from distilvox.errors import require
 from distilvox.losses.objective import Objective
 from distilvox.models.head import SpeakerHead
@@ -31,12 +31,13 @@ from distilvox.train.config import RunConfig, TargetConfig
 from distilvox.train.distributed import World, computes_bf16
 from distilvox.train.members import member_cache
 from distilvox.train.optimiser import make_optimiser
+from distilvox.train.stages import stages
 from distilvox.train.start import make_student
-from distilvox.train.step import Distiller
+from distilvox.train.step import Learner, train_step
 from distilvox.train.targets import view_of_epoch
 from distilvox.views.augment import DeviceBank, augment_groups
 from distilvox.views.bank import Bank
-from distilvox.views.batches import Views, batches, draw_views, step_indices, steps_per_epoch, whole_batch
+from distilvox.views.batches import Views, batches, draw_views, step_indices, steps_per_epoch
 from distilvox.views.draws import view_labels, view_speakers
 from distilvox.views.resident import read_groups, reside
 
@@ -121,10 +122,16 @@ def profile(
         UserError: a corpus of one speaker, a batch that does not fit; a cache of something else.
     """
     require(steps >= 1, "no step to time", got=steps, allowed="1 or more")
-    train, targets = config.train, config.targets or TargetConfig()
+    corpus = training_part(corpus, config.subset)
+    train, targets = (
+        replace(config.train, learning_rate=1e-30),
+        config.targets or TargetConfig(),
+    )  # nothing is learnt
     if train.threads:
         torch.set_num_threads(train.threads)
-    objective_config = config.objective if teacher else replace(config.objective, objective="none")
+    wanted = config.objective if teacher else replace(config.objective, objective="none")
+    objective_config = wanted.ended(train.epochs)  # the weights of the end: warm-ups are over
+    (stage, *_) = stages(replace(config, objective=objective_config, train=train), len(corpus), world.size)
     names = view_speakers(config.views, corpus.speakers)
     share = {"seed": train.seed, "batch_size": train.batch_size, "rank": world.rank, "world_size": world.size}
     placed = DeviceBank.place(bank, config.views.samples(corpus.sample_rate), device)
@@ -144,16 +151,15 @@ def profile(
         teacher_sizes=[one.embedding_dim for one in members] if averaged else (),
         teacher_utterances=utterances,
     )
-    module = Distiller(student, objective).to(device).train()
-    optimiser = make_optimiser(module, replace(train, learning_rate=1e-30))  # as much work, nothing learnt
-    parameters = list(module.parameters())
     bf16 = computes_bf16(train.precision, device)
+    learner = Learner.of(student, objective, train=train, device=device, bf16=bf16, world=world)
+    optimiser = make_optimiser(learner.module, train)
+    parameters = list(learner.module.parameters())
     live = None if teacher is None else LiveTeacher(teacher, corpus, config.views, bank, targets.sees, device)
     embed, teacher_from = (None, "") if live is None else teacher_source(live, targets, cache)
 
     # ---- each part alone -------------------------------------------------------------------------------------
     clock = Clock(device)
-    position = objective_config.kd_warmup_epochs + objective_config.margin_warmup_epochs
     for step in range(WARM + steps):
         indices = step_indices(len(corpus), step, **share)
         with clock.part("reading"):
@@ -171,7 +177,7 @@ def profile(
         if embed is not None:
             with clock.part("teacher"):
                 target = embed(views, 0).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        with learner.autocast:
             with clock.part("front end"):
                 features = student.frontend(views.waves)
             with clock.part("student forward"):
@@ -179,12 +185,7 @@ def profile(
             leaf = embeddings.detach().requires_grad_()
             optimiser.zero_grad(set_to_none=True)
             with clock.part("loss"):
-                which = (
-                    torch.tensor(views.utterances, device=device)
-                    if objective_config.over_utterances
-                    else None
-                )
-                total, _ = objective(leaf, views.labels, target, which, epoch=position)
+                total, _ = objective(leaf, views.labels, target, learner.which(views), epoch=0.0)
                 total.backward()
         with clock.part("student backward"):
             embeddings.backward(leaf.grad)
@@ -192,12 +193,11 @@ def profile(
             with clock.part("communication"):
                 dist.all_reduce(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
         with clock.part("optimiser"):
-            nn.utils.clip_grad_norm_(parameters, train.max_grad_norm)
+            learner.share.clip(learner.module, train.max_grad_norm)
             optimiser.step()
     live_seconds = None if live is None else _time_teacher(live, views, clock)
 
     # ---- whole steps, as in training -------------------------------------------------------------------------
-    model = module if world.size == 1 else DistributedDataParallel(module)
     first, count = WARM + steps, WARM + steps + 1
     stream = batches(
         corpus, config.views, bank, start_step=first, device=device, resident=resident, **share,
@@ -206,24 +206,15 @@ def profile(
     )  # fmt: skip
     pace = Pace(device)
     with closing(stream):
-        for _, epoch, views in islice(stream, count):
-            target = embed(views, view_of_epoch(config.targets, epoch)).to(device) if embed else None
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                which = (
-                    torch.tensor(views.utterances, device=device)
-                    if objective_config.over_utterances
-                    else None
-                )
-                total, _ = model(views.waves, views.labels, target, position, which)
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            nn.utils.clip_grad_norm_(parameters, train.max_grad_norm)
-            optimiser.step()
+        for batch in islice(stream, count):
+            view = view_of_epoch(config.targets, batch.epoch)
+            target = embed(batch.views, view).to(device) if embed else None
+            train_step(learner, optimiser, stage, batch, target, max_grad_norm=train.max_grad_norm)
             pace.mark()
     return Profile(
         student=student.name, device=str(device), precision="bf16" if bf16 else "float32",
         objective=objective_config.objective, processes=world.size,
-        batch_size=whole_batch(len(corpus), train.batch_size, world.size), utterances=len(corpus),
+        batch_size=stage.batch_size, utterances=len(corpus),
         speakers=len(names), crops_from=crops_from, teacher_from=teacher_from, steps=steps,
         parts=clock.medians(), live_teacher=live_seconds, step=pace.median(),
     )  # fmt: skip
@@ -256,10 +247,11 @@ def teacher_source(live: LiveTeacher, targets: TargetConfig, cache: Path | None)
     parts: list[Callable[[int, np.ndarray], Tensor]] = []
     for one in members:
         folder = member_cache(corpus, one, targets, live.view_config, live.bank, cache, len(members))
-        key = replace(live, teacher=one).key(count)
+        key = replace(live, teacher=one, corpus=corpus.whole).key(count)
         check_key(folder, key)
         if is_whole(folder, key):
-            parts.append(TeacherCache(folder, key).get)
+            held = TeacherCache(folder, key)
+            parts.append(_cached(held, corpus.rows_in_whole))
         else:
             parts.append(_made_up(len(corpus), one.embedding_dim))
             made_up += 1
@@ -269,6 +261,10 @@ def teacher_source(live: LiveTeacher, targets: TargetConfig, cache: Path | None)
         return side_by_side([centred(get(view, views.utterances), None) for get in parts])
 
     return embed, "made-up numbers of their size (no cache yet)" if made_up else "their cache"
+
+
+def _cached(held: TeacherCache, places: np.ndarray) -> Callable[[int, np.ndarray], Tensor]:
+    return lambda view, rows: held.get(view, places[rows])
 
 
 def _made_up(utterances: int, dim: int) -> Callable[[int, np.ndarray], Tensor]:

@@ -12,7 +12,7 @@ from distilvox.errors import require
 from distilvox.evaluation.judge import Judge
 from distilvox.losses.config import ObjectiveConfig
 from distilvox.teachers.base import Teacher
-from distilvox.train.config import RunConfig
+from distilvox.train.config import RunConfig, StageConfig
 from distilvox.train.distributed import World
 from distilvox.train.schedules import learning_rate
 from distilvox.train.targets import Targets, prepare_targets
@@ -20,36 +20,39 @@ from distilvox.views.bank import Bank
 from distilvox.views.batches import steps_per_epoch, whole_batch
 from distilvox.views.draws import ViewConfig
 
-RISE = 0.1
-"""Share of fine-tuning in which its learning rate rises."""
-
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs with one kind of view, one objective, one schedule and one optimiser.
+    """A stage of a run in steps: one kind of view, one objective, one schedule and one optimiser.
 
     Attributes:
-        name: for people.
-        option: of the command line that sets its learning rate, for messages.
+        config: what was asked for.
         batch_size: utterances a step, over all processes together.
         first_epoch, first_step: epochs and steps of the stages before it.
-        epochs, epoch_steps: its length.
-        peak, final: learning rates.
-        warmup_steps: of the rise to the peak.
+        epoch_steps: steps of an epoch.
     """
 
-    name: str
-    option: str
-    views: ViewConfig
-    objective: ObjectiveConfig
+    config: StageConfig
     batch_size: int
     first_epoch: int
     first_step: int
-    epochs: int
     epoch_steps: int
-    peak: float
-    final: float
-    warmup_steps: int
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def views(self) -> ViewConfig:
+        return self.config.views
+
+    @property
+    def objective(self) -> ObjectiveConfig:
+        return self.config.objective
+
+    @property
+    def epochs(self) -> int:
+        return self.config.epochs
 
     @property
     def steps(self) -> int:
@@ -65,74 +68,50 @@ class Stage:
         """Epochs done when it is over."""
         return self.first_epoch + self.epochs
 
+    @property
+    def warmup_steps(self) -> int:
+        """Of the rise to the peak."""
+        return round(self.config.warmup_epochs * self.epoch_steps)
+
+    def own_epoch(self, place: int) -> float:
+        """Epochs of this stage before its step number `place`, from 0, fractions count: what its objective goes by."""
+        return place / self.epoch_steps
+
     def position(self, place: int) -> float:
-        """Epochs done before its step number `place`, from 0, fractions count."""
-        return self.first_epoch + place / self.epoch_steps
+        """The same, counted from the run's first: what is logged."""
+        return self.first_epoch + self.own_epoch(place)
 
     def rate(self, place: int) -> float:
         """The learning rate of its step number `place`, from 0."""
+        peak = self.config.learning_rate
         return learning_rate(
-            place, total_steps=self.steps, warmup_steps=self.warmup_steps, peak=self.peak, final=self.final
-        )
+            place, total_steps=self.steps, warmup_steps=self.warmup_steps, peak=peak,
+            final=peak * self.config.final_rate,
+        )  # fmt: skip
 
 
 def stages(config: RunConfig, utterances: int, world_size: int = 1) -> tuple[Stage, ...]:
     """The stages of a run over a corpus of so many utterances, in order.
 
-    In fine-tuning the margin is at its value from the first step on, and so is the weight of distillation. Step
-    and epoch numbers go on, so that its crops and orders are new ones.
+    Step and epoch numbers go on from stage to stage, so that crops and orders are new ones.
 
     Raises:
-        UserError: fine-tuning with shorter crops or a smaller margin; a batch that does not fit corpus or ranks.
+        UserError: as `RunConfig.stages`; a batch that does not fit corpus or ranks.
     """
-    train, tune = config.train, config.finetune
-    sizes = {train.batch_size, tune.batch_size or train.batch_size} if tune.epochs else {train.batch_size}
-    uneven = [size for size in sizes if whole_batch(utterances, size, world_size) % world_size]
-    require(
-        not (train.shard_head and uneven),
-        "class centres are shared out by processes that share every batch equally",
-        got=f"batches of {', '.join(map(str, uneven))}, {world_size} processes",
-        allowed=f"a batch size that is a multiple of {world_size}",
-        remedy="choose another batch size, or train without --shard-head",
-    )
-    epoch_steps = steps_per_epoch(utterances, train.batch_size, world_size)
-    training = Stage(
-        name="training", option="--learning-rate", views=config.views, objective=config.objective,
-        batch_size=whole_batch(utterances, train.batch_size, world_size),
-        first_epoch=0, first_step=0, epochs=train.epochs, epoch_steps=epoch_steps,
-        peak=train.learning_rate, final=train.learning_rate * train.final_rate,
-        warmup_steps=round(train.warmup_epochs * epoch_steps),
-    )  # fmt: skip
-    if tune.epochs == 0:
-        return (training,)
-    check_finetune(config)
-    batch_size = tune.batch_size or train.batch_size
-    epoch_steps = steps_per_epoch(utterances, batch_size, world_size)
-    tuning = Stage(
-        name="fine-tuning", option="--finetune.learning-rate",
-        batch_size=whole_batch(utterances, batch_size, world_size),
-        views=replace(config.views, seconds=tune.seconds, speeds=(1.0,), speed_is_new_speaker=False),
-        objective=replace(config.objective, margin=tune.margin, margin_warmup_epochs=0.0, kd_warmup_epochs=0.0),
-        first_epoch=training.end_epoch, first_step=training.end_step, epochs=tune.epochs, epoch_steps=epoch_steps,
-        peak=tune.learning_rate, final=tune.learning_rate * train.final_rate,
-        warmup_steps=round(RISE * tune.epochs * epoch_steps),
-    )  # fmt: skip
-    return training, tuning
-
-
-def check_finetune(config: RunConfig) -> None:
-    """Refuses fine-tuning, where there is some, on shorter crops or with a smaller margin than training."""
-    tune = config.finetune
-    for name, ours, least in (
-        ("seconds", tune.seconds, config.views.seconds),
-        ("margin", tune.margin, config.objective.margin),
-    ):
+    found: list[Stage] = []
+    for wanted in config.stages:
+        size = whole_batch(utterances, wanted.batch_size, world_size)
         require(
-            tune.epochs == 0 or ours >= least,
-            "fine-tuning is on longer crops and with a larger margin than training",
-            got=f"finetune.{name} {ours:g}",
-            allowed=f"{least:g}, that of training, or more",
+            not config.train.shard_head or size % world_size == 0,
+            "class centres are shared out by processes that share every batch equally",
+            got=f"batches of {size}, {world_size} processes",
+            allowed=f"a batch size that is a multiple of {world_size}",
+            remedy="choose another batch size, or train without --shard-head",
         )
+        epoch, step = (found[-1].end_epoch, found[-1].end_step) if found else (0, 0)
+        per_epoch = steps_per_epoch(utterances, wanted.batch_size, world_size)
+        found.append(Stage(wanted, size, epoch, step, per_epoch))
+    return tuple(found)
 
 
 def stage_targets(
@@ -167,6 +146,7 @@ def stage_targets(
             device=device, cache=folder, judge=judge, world=world,
         )  # fmt: skip
 
+    teacher.to(device)
     first = _of_first(prepare(plan[0], cache, judge), world)
     found = [first]
     for stage in plan[1:]:
@@ -177,6 +157,8 @@ def stage_targets(
         later = prepare(stage, beside, None)
         weight = torch.cat([later.head.weight, first.head.weight[len(later.head.weight) :]])
         found.append(_of_first(replace(later, head=replace(later.head, weight=weight)), world))
+    if not shown.live:
+        teacher.to("cpu")  # its embeddings are in their cache: what it took of the device is the student's
     return found
 
 

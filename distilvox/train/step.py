@@ -71,7 +71,7 @@ class Learner:
         if targets is not None and objective.teacher_centres is not None:
             objective.teacher_centres.copy_(targets.head.weight[self.share.held])
             if stage.objective.over_utterances:
-                objective.teacher_utterances = targets.utterances.to(self.device)
+                objective.teacher_utterances = targets.utterances().to(self.device)
 
     @property
     def autocast(self) -> torch.autocast:
@@ -111,7 +111,7 @@ def train_step(
         group["lr"] = stage.rate(batch.step)
     with learner.autocast:
         total, parts = learner.model(
-            views.waves, views.labels, target, stage.position(batch.step), learner.which(views)
+            views.waves, views.labels, target, stage.own_epoch(batch.step), learner.which(views)
         )
     weight = learner.weight(views, stage)
     optimiser.zero_grad(set_to_none=True)

@@ -52,7 +52,8 @@ class Targets:
     Attributes:
         embed: (views, number of the view) → the teacher's embeddings [B, D_t], centred if so configured.
         head: class centres over the training speakers.
-        utterances: the teacher's embeddings [U, D_t] of the training utterances, in their first view.
+        utterances: reads the teacher's embeddings [U, D_t] of the training utterances, in their first view. Nothing
+            of that size is held: the caches are maps of half precision, and a step gathers its rows.
         preflight: how good the teacher is on this data.
         sizes: the parts of D_t whose probabilities are averaged (`Objective`); none but for such an ensemble.
         trials: the teacher's embeddings [U, D_t] of the dev trials' utterances, whole and clean, centred if so
@@ -61,7 +62,7 @@ class Targets:
 
     embed: Callable[[Views, int], Tensor]
     head: FittedHead
-    utterances: Tensor
+    utterances: Callable[[], Tensor]
     preflight: Preflight
     sizes: tuple[int, ...] = ()
     trials: np.ndarray | None = None
@@ -138,9 +139,6 @@ def prepare_targets(
                     names_of_windows, devs[-1].numpy(), theirs.numpy(), judge
                 )
 
-    def embed(batch: Views, view: int) -> Tensor:
-        return side_by_side([member.embed(batch, view) for member in members]).to(device)
-
     averaged = len(members) > 1 and config.ensemble == "probabilities"
     sizes = tuple(member.teacher.embedding_dim for member in members) if averaged else ()
     sources = torch.arange(len(corpus)).repeat(count)
@@ -171,10 +169,11 @@ def prepare_targets(
         found = found.with_members(each)
     shown_devs = [centred(dev, member.centre) for dev, member in zip(devs, members, strict=False)]
     trials = _joined(shown_devs) if judge is not None else None
-    units = side_by_side([member.units() for member in members])
+    readers, firsts = [member.reader() for member in members], [member.first_views() for member in members]
     return Targets(
-        embed=embed, head=join_heads(members), utterances=units[: len(corpus)], preflight=found, sizes=sizes,
-        trials=trials,
+        embed=lambda batch, view: side_by_side([read(batch, view) for read in readers]).to(device),
+        head=join_heads(members), utterances=lambda: side_by_side([read() for read in firsts]),
+        preflight=found, sizes=sizes, trials=trials,
     )  # fmt: skip
 
 
