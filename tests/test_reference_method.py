@@ -71,16 +71,10 @@ def test_loss_parts_and_gradients_are_those_of_the_fast_path(epoch: float, given
 
 
 def test_a_whole_training_is_that_of_the_fast_path_and_learns(given: Given) -> None:
-    course = {"epochs": 40, "batch": 6, "rate": 1e-2}
     end, log = method.train(
-        given.weights,
-        given.features,
-        given.y,
-        given.teacher,
-        given.centres,
-        **course,
-        now=NOW,  # type: ignore[arg-type]
-    )
+        given.weights, given.features, given.y, given.teacher, given.centres,
+        epochs=40, batch=6, rate=1e-2, now=NOW,
+    )  # fmt: skip
     objective, student = given.fast()
     assert objective.projection is not None
     trained = (student, objective.head.weight, objective.projection.weight)
