@@ -31,7 +31,12 @@ def draws(rows: int, **values: Any) -> Draws:
         name: np.broadcast_to(np.asarray(values.get(name, nothing), np.float64), rows).astype(type(nothing))
         for name, nothing in plain.items()
     }
-    return Draws(length=np.rint(N * arrays["speed"]).astype(np.int64), **arrays)
+    return Draws(
+        length=np.rint(N * arrays["speed"]).astype(np.int64),
+        silence=np.asarray(values.get("silence", np.zeros((rows, 2))), np.int64),
+        silence_db=np.broadcast_to(np.asarray(values.get("silence_db", -60.0)), rows),
+        **arrays,
+    )
 
 
 def crops_for(drawn: Draws, rng: np.random.Generator) -> list[np.ndarray]:
@@ -125,6 +130,23 @@ def test_gain_in_db(rng: np.random.Generator) -> None:
     waves = augment(crops, d, DeviceBank.place(Bank(), N)).numpy()
     for wave, crop, factor in zip(waves, crops, (0.1, 1.0, 10.0), strict=True):
         np.testing.assert_allclose(wave, factor * crop / 32768, rtol=1e-6)  # loud beyond 1, and not clipped
+
+
+def test_what_is_muted_has_its_level_whatever_was_there(rng: np.random.Generator) -> None:
+    levels = np.array([-60.0, -80.0, -97.0, -60.0])
+    d = draws(
+        4, gain_db=20.0, silence=np.array([[100, 1500], [0, 700], [300, N], [50, 50]]), silence_db=levels
+    )
+    crops = crops_for(d, rng)
+    plain = augment(crops, draws(4, gain_db=20.0), DeviceBank.place(BANK, N))
+    waves = augment(crops, d, DeviceBank.place(BANK, N))
+    for row, (first, end) in enumerate(d.silence.tolist()):
+        assert torch.equal(waves[row, :first], plain[row, :first])
+        assert torch.equal(waves[row, end:], plain[row, end:])
+    for row in (0, 1):
+        first, end = d.silence[row]
+        assert 20 * np.log10(float(waves[row, first:end].std())) == pytest.approx(levels[row], abs=0.5)
+    assert not waves[2, 300:].any()
 
 
 def test_a_delta_room_changes_nothing_and_a_late_one_delays(rng: np.random.Generator) -> None:

@@ -56,7 +56,7 @@ def test_known_values_never_move() -> None:
     assert uniform(2**64 - 1, 0)[0] != uniform(0, 2**64 - 1)[0]
 
 
-PURPOSES = [*range(views.START, views.ORDER + 1)]
+PURPOSES = [*range(views.START, views.SILENCE_LEVEL + 1)]
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
@@ -82,6 +82,9 @@ def test_the_distribution_is_the_one_asked_for() -> None:
         room_probability=0.5,
         snr_db=(3.0, 9.0),
         gain_db=(-4.0, 1.0),
+        silence_probability=0.5,
+        silence_seconds=(0.2, 1.2),
+        silence_db=(-90.0, -60.0),
     )
     d = drawn(config)
     assert stats.chisquare(np.bincount(d.speed_index, minlength=3)).pvalue > 1e-3
@@ -90,6 +93,13 @@ def test_the_distribution_is_the_one_asked_for() -> None:
     assert stats.binomtest(int((d.room >= 0).sum()), 4000, 0.5).pvalue > 1e-3
     assert stats.kstest(d.snr_db, "uniform", (3, 6)).pvalue > 1e-3
     assert stats.kstest(d.gain_db, "uniform", (-4, 5)).pvalue > 1e-3
+    assert stats.kstest(d.silence_db, "uniform", (-90, 30)).pvalue > 1e-3
+    muted = d.silence[:, 1] - d.silence[:, 0]
+    assert stats.binomtest(int((muted > 0).sum()), 4000, 0.5).pvalue > 1e-3
+    inside = (d.silence[:, 0] > 0) & (d.silence[:, 1] < 32_000) & (muted > 0)
+    assert 0.2 * 16_000 - 1 <= muted[inside].min() < muted.max() <= 1.2 * 16_000
+    assert muted[~inside & (muted > 0)].min() < 0.2 * 16_000  # an end cut off
+    assert (d.silence[~inside & (muted > 0)] % 32_000 == 0).any(axis=1).all()
     assert d.length.tolist() == np.rint(32_000 * np.array([0.9, 1.0, 1.1]))[d.speed_index].tolist()
     assert stats.kstest(d.start / (80_000 - d.length + 1), "uniform").pvalue > 1e-3
 
@@ -139,12 +149,17 @@ def test_a_config_comes_back_from_json() -> None:
         ViewConfig.from_json({"snr": [0, 1]})
 
 
+def test_a_record_of_before_there_was_silence_draws_none() -> None:
+    assert ViewConfig.from_json({"seed": 1}).silence_probability == 0
+
+
 def test_without_augmentation_nothing_is_drawn_but_the_crop() -> None:
     d = drawn(CONFIG.without_augmentation())
     assert set(d.speed) == {1.0}
     assert (d.noise < 0).all()
     assert (d.room < 0).all()
     assert not d.gain_db.any()
+    assert (d.silence[:, 0] == d.silence[:, 1]).all()
     assert np.unique(d.start).size > 3000
 
 
@@ -160,6 +175,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"room_probability": float("nan")}, "bad room_probability"),
     ({"snr_db": (5.0, 1.0)}, "bad snr_db"),
     ({"gain_db": (float("nan"), 0.0)}, "bad gain_db"),
+    ({"silence_probability": -0.1}, "bad silence_probability"),
+    ({"silence_seconds": (1.0, 0.5)}, "bad silence_seconds"),
+    ({"silence_db": (-60.0, -70.0)}, "bad silence_db"),
 ]
 
 

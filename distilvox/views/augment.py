@@ -1,4 +1,4 @@
-"""Draws applied to a batch, on the device that trains: speed, then room, then noise, then gain.
+"""Draws applied to a batch, on the device that trains: speed, then room, noise, gain, and silence.
 
 Each step touches only the rows that have it. Nothing is clipped: what follows is float.
 """
@@ -26,6 +26,7 @@ ZERO_CROSSINGS = 24  # of the windowed sinc, each side
 KAISER_BETA = 5.5  # leaves −55 dB beyond the slope
 SLOPE = 1.75 / ZERO_CROSSINGS  # half the width of the slope that this window has, as a part of its middle
 SILENCE = 1e-6  # level (−120 dB) below which a stretch of noise counts as silent
+ZEROS_DB = -96.0  # the level of one step of 16 bits: what is muted deeper is all zeros
 KEPT_SPECTRA = 1 << 28
 """Bytes that the spectra of a bank's rooms may take, 256 MB: 1,600 rooms for crops of 2 s."""
 
@@ -172,6 +173,21 @@ def add_noise(
     return torch.addcmul(waves, noise, scale[:, None])
 
 
+def mute(
+    waves: Float32[Tensor, "B N"], silence: Int64[np.ndarray, "B 2"], level_db: Float64[np.ndarray, " B"]
+) -> Float32[Tensor, "B N"]:
+    """Puts white noise of a level (dBFS; zeros below −96) where each row is muted; written in place."""
+    rows = np.flatnonzero(silence[:, 0] < silence[:, 1])
+    if not rows.size:
+        return waves
+    hiss = torch.from_numpy(np.random.default_rng(0).standard_normal(waves.shape[1]).astype(np.float32))
+    level = np.where(level_db < ZEROS_DB, 0.0, 10.0 ** (level_db / 20))
+    for row in rows.tolist():
+        first, end = silence[row].tolist()
+        waves[row, first:end] = (hiss[first:end] * float(level[row])).to(waves.device)
+    return waves
+
+
 def _stretches(bank: DeviceBank, rows: np.ndarray, draws: Draws) -> Float32[Tensor, "R N"]:
     """N samples of each row's noise from its drawn start, running on from its end to its beginning."""
     noise = draws.noise[rows]
@@ -260,4 +276,4 @@ def augment_groups(groups: Sequence[Group], draws: Draws, bank: DeviceBank) -> F
         if draws.gain_db.any():
             gain = torch.from_numpy((10.0 ** (draws.gain_db / 20)).astype(np.float32)).to(bank.device)
             waves *= gain[:, None]
-        return waves
+        return mute(waves, draws.silence, draws.silence_db)

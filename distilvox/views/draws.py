@@ -19,11 +19,12 @@ from distilvox.errors import UserError, require, unknown
 
 # One stream of numbers for each purpose. A new purpose gets a new number and moves no other's draws.
 START, SPEED, NOISE, NOISE_CHOICE, NOISE_START, SNR, ROOM, ROOM_CHOICE, GAIN, ORDER = range(1, 11)
+SILENCE, SILENCE_START, SILENCE_LENGTH, SILENCE_LEVEL = range(11, 15)
 
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """What may be drawn: by default crops and gain only.
+    """What may be drawn: by default crops, gain, and a silence in one view of five.
 
     Noise, rooms and speed make a verifier robust where training is long (Kaldi's recipes use 0.9, 1.0 and 1.1, noise at
     0 to 15 dB). In short trainings on clean speech they cost much; see the lab notebook for how much.
@@ -37,6 +38,9 @@ class ViewConfig:
         snr_db: least and greatest signal-to-noise ratio, dB.
         room_probability: share of the views that sound as in a room, 0 … 1.
         gain_db: least and greatest gain, dB.
+        silence_probability: share of the views in which a stretch is muted, 0 … 1: a gap, or an end cut off.
+        silence_seconds: least and greatest length of that stretch.
+        silence_db: least and greatest level of what is heard there, dBFS; below -96, digital zeros.
     """
 
     seed: int = 0
@@ -47,6 +51,9 @@ class ViewConfig:
     snr_db: tuple[float, float] = (0.0, 15.0)
     room_probability: float = 0.0
     gain_db: tuple[float, float] = (-6.0, 6.0)
+    silence_probability: float = 0.2
+    silence_seconds: tuple[float, float] = (0.1, 1.0)
+    silence_db: tuple[float, float] = (-120.0, -55.0)
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**64, "bad seed of the views", got=self.seed, allowed="0 to 2**64 - 1")
@@ -67,10 +74,17 @@ class ViewConfig:
             got=self.speeds,
             allowed="speeds that hold 1.0, where another speed is another speaker",
         )
-        for name in ("noise_probability", "room_probability"):
+        for name in ("noise_probability", "room_probability", "silence_probability"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"bad {name}", got=value, allowed="0 to 1")
-        for name in ("snr_db", "gain_db"):
+        require(
+            len(self.silence_seconds) == 2
+            and 0 <= self.silence_seconds[0] <= self.silence_seconds[1] < math.inf,
+            "bad silence_seconds",
+            got=self.silence_seconds,
+            allowed="(least, greatest), seconds from 0 on",
+        )
+        for name in ("snr_db", "gain_db", "silence_db"):
             pair = getattr(self, name)
             require(
                 len(pair) == 2 and -200 <= pair[0] <= pair[1] <= 200,
@@ -86,11 +100,12 @@ class ViewConfig:
         for name in values:
             if name not in known:
                 raise unknown("option of the views", name, known)
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        given: dict[str, Any] = {"silence_probability": 0.0}  # of before there was any
+        given |= {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**given)
 
     def without_augmentation(self) -> ViewConfig:
-        """The same crops' length and seed; no speed, noise, room or gain."""
+        """The same crops' length and seed; no speed, noise, room, gain or silence."""
         return dataclasses.replace(
             self,
             speeds=(1.0,),
@@ -98,6 +113,7 @@ class ViewConfig:
             noise_probability=0.0,
             room_probability=0.0,
             gain_db=(0.0, 0.0),
+            silence_probability=0.0,
         )
 
     def samples(self, sample_rate: int) -> int:
@@ -119,6 +135,8 @@ class Draws:
         snr_db: wanted signal-to-noise ratio, dB.
         room: into the bank; −1 for none.
         gain_db: dB.
+        silence: first and last + 1 of the samples that are muted, within 0 … N; the same twice for none.
+        silence_db: level of what is heard there, dBFS.
     """
 
     start: Int64[np.ndarray, " B"]
@@ -130,6 +148,8 @@ class Draws:
     snr_db: Float64[np.ndarray, " B"]
     room: Int64[np.ndarray, " B"]
     gain_db: Float64[np.ndarray, " B"]
+    silence: Int64[np.ndarray, "B 2"]
+    silence_db: Float64[np.ndarray, " B"]
 
     def rows_by_speed(self) -> list[Int64[np.ndarray, " _"]]:
         """The views of each speed that was drawn; together they are all of them, and none is empty."""
@@ -198,6 +218,12 @@ def draw(
     speed = np.array(config.speeds, np.float64)[speed_index]
     length = np.maximum(1, np.rint(config.samples(sample_rate) * speed)).astype(np.int64)
     starts = np.where(samples >= length, samples - length + 1, samples)
+    whole = config.samples(sample_rate)
+    muted = np.where(
+        u(SILENCE) < config.silence_probability, between(SILENCE_LENGTH, *config.silence_seconds), 0.0
+    )
+    begin = u(SILENCE_START) * whole - muted * sample_rate / 2  # half of it may hang over an end
+    silence = np.stack([begin, begin + muted * sample_rate], axis=1).clip(0, whole).astype(np.int64)
     return Draws(
         start=pick(START, starts),
         length=length,
@@ -208,6 +234,8 @@ def draw(
         snr_db=between(SNR, *config.snr_db),
         room=some(ROOM, config.room_probability, ROOM_CHOICE, rooms),
         gain_db=between(GAIN, *config.gain_db),
+        silence=silence,
+        silence_db=between(SILENCE_LEVEL, *config.silence_db),
     )
 
 
