@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from distilvox import __version__
 from distilvox.audio import read_audio
 from distilvox.models import build
+from distilvox.models.runfolder import model_record
 from distilvox.ship.card import PRECISIONS
 from distilvox.ship.export import export
 from distilvox.ship.runtime import Verifier
@@ -91,7 +92,7 @@ def drawn_run(name: str, folder: Path) -> Path:
     config = {
         "version": 1,
         "distilvox": __version__,
-        "model": {"name": name, "config": {}},
+        "model": model_record(student),
         "speakers": ["a", "b"],
     }
     (folder / "config.json").write_text(json.dumps(config))

@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from distilvox.errors import UserError
 from distilvox.files import sha256_file
 from distilvox.models import MODELS, Student, build
+from distilvox.models.frontend import PRESETS, FrontEnd
+from distilvox.models.runfolder import model_record
 from distilvox.ship import export as exporting
 from distilvox.ship import parity
 from distilvox.ship.card import FILES, Card, OperatingPoint
@@ -65,7 +67,7 @@ def write_run(folder: Path, *, seed: int = 0, teacher: str = "ge2e:") -> Path:
     config = {
         "version": 1,
         "distilvox": "0.1.0",
-        "model": {"name": "xvector-s", "config": TINY},
+        "model": model_record(student),
         "train": {"epochs": 1},
         "objective": {"objective": "nskd"},
         "views": {"seconds": 2.0},
@@ -234,7 +236,7 @@ def test_nothing_of_the_training_speakers_or_this_machine_ships(exported: tuple[
 
 def test_the_space_follows_the_weights(exported: tuple[Path, Path], tmp_path: Path) -> None:
     card = read_card(exported[1])
-    model = {"name": "xvector-s", "config": TINY}
+    model = json.loads((exported[0] / "config.json").read_text())["model"]
     same, other = (
         exporting.space_id(exporting.load_student(write_run(tmp_path / str(k), seed=k), "cpu")[0], model)
         for k in (0, 1)
@@ -247,10 +249,20 @@ def test_sherpa_onnx_finds_its_metadata(exported: tuple[Path, Path]) -> None:
     session = onnxruntime.InferenceSession(str(exported[1] / "model.fbank.onnx"))
     found = session.get_modelmeta().custom_metadata_map
     assert (found["framework"], found["output_dim"], found["sample_rate"]) == ("wespeaker", "16", "16000")
-    assert (found["normalize_samples"], found["feature_normalize_type"]) == ("0", "global-mean")
+    assert (found["normalize_samples"], found["feature_normalize_type"]) == ("1", "global-mean")
+    assert FrontEnd.from_json(json.loads(found["frontend"])) == PRESETS["sherpa"]
     assert found["language"]
     assert session.get_inputs()[0].shape == ["batch", "frames", 80]
     assert session.get_outputs()[0].shape[1] == 16
+
+
+@pytest.mark.parametrize("preset", ["wespeaker", "3dspeaker"])
+def test_other_features_than_sherpas_carry_none_of_its_keys(preset: str) -> None:
+    assert exporting.sherpa_metadata(PRESETS[preset], 16) == {}
+    assert (
+        exporting.sherpa_metadata(replace(PRESETS["sherpa"], scale=32768.0), 16)["normalize_samples"] == "0"
+    )
+    assert exporting.sherpa_metadata(replace(PRESETS["sherpa"], mels=64), 16) == {}
 
 
 def test_int8_quantises_the_backbone_alone(exported: tuple[Path, Path]) -> None:

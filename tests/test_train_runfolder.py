@@ -12,7 +12,15 @@ from distilvox import models
 from distilvox.errors import UserError
 from distilvox.files import write_json
 from distilvox.models import Student
-from distilvox.models.runfolder import WEIGHTS, load_student, read_config, read_weights, save_tensors
+from distilvox.models.frontend import PRESETS
+from distilvox.models.runfolder import (
+    WEIGHTS,
+    load_student,
+    model_record,
+    read_config,
+    read_weights,
+    save_tensors,
+)
 from tests.faults.table import fault
 
 SMALL = {"channels": 16, "last_channels": 24, "hidden": 16, "embedding_dim": 12}
@@ -24,7 +32,7 @@ def write_run(folder: Path) -> Student:
     student = models.build("xvector-s", **SMALL).eval()
     config = {
         "version": 1,
-        "model": {"name": "xvector-s", "config": SMALL},
+        "model": model_record(student),
         "speakers": NAMES,
         "corpus": {"id": "c0ffee"},
     }
@@ -52,6 +60,12 @@ def change_weights(run: Path, **changes: torch.Tensor | None) -> None:
     save_file(
         {name: value for name, value in tensors.items() if value is not None}, run / "model.safetensors"
     )
+
+
+def test_a_run_of_before_front_ends_were_recorded_has_wespeakers(run: Path) -> None:
+    assert load_student(run).student.frontend.config == PRESETS["sherpa"]
+    change_config(run, model={"name": "xvector-s", "config": SMALL})
+    assert load_student(run).student.frontend.config == PRESETS["wespeaker"]
 
 
 def test_what_was_written_is_loaded(tmp_path: Path) -> None:
