@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "distilvox"
-BASE = {"errors", "files", "audio", "console", "interrupts", "locks", "schemas", "seal"}
+BASE = {"errors", "files", "audio", "console", "interrupts", "limits", "locks", "schemas", "seal"}
 MAY_IMPORT: dict[str, set[str]] = {
     "corpus": BASE,
     "views": BASE,

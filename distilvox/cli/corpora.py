@@ -11,6 +11,7 @@ from distilvox.console import out, print_json, say
 from distilvox.corpus.describe import describe, render
 from distilvox.corpus.licence import state_licence
 from distilvox.corpus.store import Corpus
+from distilvox.limits import check_seed
 from distilvox.locks import alone
 
 
@@ -142,6 +143,7 @@ def trials(
     """
     from distilvox.corpus.pairs import draw_trials
 
+    check_seed(seed, what="--seed")
     with alone(out_):
         count = draw_trials(Corpus.open(corpus), out_, target=target, non_target=non_target, seed=seed)
     say(f"{out_}: {count:,} trials")

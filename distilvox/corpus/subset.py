@@ -11,6 +11,7 @@ import numpy as np
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.table import CHECK
 from distilvox.errors import UserError, require
+from distilvox.limits import check_seed
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class SubsetConfig:
         for name in ("speakers", "per_speaker", "total", "at_least", "seed"):
             value = getattr(self, name)
             require(value >= 0, f"subset.{name} cannot be negative", got=value, allowed="0 or more")
+        check_seed(self.seed, what="subset.seed")
         require(
             self.speakers != 1, "a speaker verifier cannot be trained on one speaker", got="subset.speakers 1",
             allowed="2 or more; 0 is all",

@@ -25,6 +25,7 @@ from distilvox.corpus.espeak import VOICES_PER_PROCESS, require_engine
 from distilvox.corpus.speaking import Utterance, render
 from distilvox.corpus.store import Corpus, CorpusWriter, refuse_existing
 from distilvox.errors import UserError, require
+from distilvox.limits import check_limit, check_seed
 from distilvox.locks import alone
 
 _TOGETHER = 5  # speakers a message between processes
@@ -72,6 +73,8 @@ def synthesise(
         ("jobs", jobs, 1),
     ):
         require(value >= least, f"{name} is too small", got=value, allowed=f"{name} ≥ {least}")
+    check_seed(seed, what="--seed")
+    check_limit("jobs", jobs, what="--jobs")
     refuse_existing(out)
     require_engine()
     with alone(out):

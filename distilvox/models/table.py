@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from distilvox.errors import require, unknown
+from distilvox.limits import check_limit
 from distilvox.models.backbone import BackboneConfig
 from distilvox.models.campplus import CAMPPlusConfig
 from distilvox.models.dstdnn import DSTDNNConfig
@@ -80,6 +81,9 @@ def build(name: str, frontend: FrontEnd = PRESETS[DEFAULT], /, **config: Any) ->
             got=repr(value),
             allowed=f"a value like {example!r}",
         )
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):
+                check_limit("layer_size", number, what=f"option {option} of model {name!r}")
     backbone = replace(entry, **plain).build()
     return Student(name, backbone, replace(frontend, mels=backbone.config.mels))
 

@@ -19,6 +19,7 @@ import soxr
 from distilvox.audio import MIN_SECONDS, SAMPLE_RATE, SILENCE_PEAK, AudioError, read_audio
 from distilvox.errors import UserError, require, unknown
 from distilvox.files import atomic_file
+from distilvox.limits import check_limit
 from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import PRECISIONS, Card
 from distilvox.ship.decision import Decision, decide
@@ -58,6 +59,7 @@ class Verifier:
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         require(threads >= 1, "threads must be at least 1", got=threads)
+        check_limit("threads", threads, what="threads")
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         model = opened.read(PRECISIONS[precision])
         options = onnxruntime.SessionOptions()

@@ -14,6 +14,7 @@ from distilvox.corpus.subset import SubsetConfig, training_part
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge, SavedScores, load_scores
 from distilvox.interrupts import Terminated, leave_work
+from distilvox.limits import check_limit
 from distilvox.study.budget import check_budgets
 from distilvox.study.recipe import Recipe
 from distilvox.study.terms import REMEDY, check_run, is_finished, settings
@@ -89,6 +90,7 @@ def run_grid(
         UserError: see above; or runs failed: the others are finished, then the first failure is raised.
     """
     require(jobs >= 1, "a study needs at least one job", got=jobs, allowed="1 or more")
+    check_limit("jobs", jobs, what="--jobs")
     opened = Opened(Corpus.open(corpus), Judge.open(trials_corpus, trials), bank())
     held = opened.corpus
     tasks = [

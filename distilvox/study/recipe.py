@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from distilvox.errors import UserError, require, unknown
+from distilvox.limits import check_limit
 from distilvox.train.config import RunConfig, full_name, replace_fields
 from distilvox.train.start import make_student
 
@@ -108,6 +110,9 @@ def read_recipe(path: Path) -> Recipe:
             got=fields,
         )
     plain = {name: dict(fields or {}) for name, fields in methods.items()}
+    axes = (values.get("grid") or {}).values() if isinstance(values.get("grid"), dict) else ()
+    cells = math.prod(len(axis) for axis in axes if isinstance(axis, list | dict))
+    check_limit("study_runs", cells * len(methods) * len(seeds), what=f"the number of runs of {path}")
     expanded, baselines = _cells(values.get("grid") or {}, plain, values["baseline"])
     recipe = Recipe(
         title=str(values.get("title", path.stem)),

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from distilvox.corpus.subset import SubsetConfig
 from distilvox.errors import require, unknown
+from distilvox.limits import check_limit, check_seed
 from distilvox.losses.checks import check_range
 from distilvox.losses.config import ObjectiveConfig
 from distilvox.losses.margin import MARGIN_LIMIT
@@ -136,7 +137,7 @@ class TrainConfig:
             got=self.max_grad_norm,
             allowed="> 0",
         )
-        require(self.seed >= 0, "a seed is not negative", got=self.seed, allowed="0 or more")
+        check_seed(self.seed, what="the training seed (--seed)")
         require(self.evaluate_epochs >= 1, "evaluate every 1 or more epochs", got=self.evaluate_epochs)
         require(self.checkpoint_steps >= 1, "checkpoint every 1 or more steps", got=self.checkpoint_steps)
         require(
@@ -145,6 +146,8 @@ class TrainConfig:
             got=self.threads,
             allowed="0 (torch's choice) or more",
         )
+        for name in ("threads", "epochs", "batch_size"):
+            check_limit(name, getattr(self, name), what=f"--{name.replace('_', '-')}")
         for name in ("learning_rate", "warmup_epochs", "weight_decay", "max_grad_norm"):
             value = getattr(self, name)
             require(math.isfinite(value), f"{name} must be finite", got=value)
@@ -181,6 +184,8 @@ class FineTuneConfig:
             self.epochs >= 0, "fine-tuning epochs cannot be negative", got=self.epochs, allowed="0 or more"
         )
         check_range("finetune.seconds", self.seconds, 0, math.inf)
+        check_limit("view_seconds", self.seconds, what="--finetune.seconds")
+        check_limit("epochs", self.epochs, what="--finetune.epochs")
         check_range("finetune.margin", self.margin, 0, MARGIN_LIMIT, low_allowed=True)
         check_range("finetune.learning_rate", self.learning_rate, 0, math.inf)
         require(

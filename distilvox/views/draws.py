@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from distilvox.errors import UserError, require, unknown
+from distilvox.limits import check_limit
 
 # One stream of numbers for each purpose. A new purpose gets a new number and moves no other's draws.
 START, SPEED, NOISE, NOISE_CHOICE, NOISE_START, SNR, ROOM, ROOM_CHOICE, GAIN, ORDER = range(1, 11)
@@ -60,6 +61,7 @@ class ViewConfig:
         require(
             0 < self.seconds < math.inf, "bad length of a view", got=self.seconds, allowed="seconds above 0"
         )
+        check_limit("view_seconds", self.seconds, what="--views.seconds")
         require(
             len(self.speeds) > 0
             and all(0.5 <= speed <= 2 for speed in self.speeds)

@@ -173,6 +173,14 @@ FAULTS = (
         "test_train_runfolder.py::test_one_flipped_bit_of_the_weights_is_found",
     ),
     Fault(
+        "too much is asked for",
+        "100,000 threads, crops of years, a layer of a thousand million channels, a grid of millions of runs.",
+        "is more than any machine should be asked for",
+        2,
+        "The machine. The message has the limit, and the variable of the environment that raises it.",
+        "test_limits.py::test_too_much_is_refused_with_the_number_and_the_way_to_raise_it",
+    ),
+    Fault(
         "a kill while a file is written",
         "SIGKILL, a crash or a power cut strikes while a file is written.",
         "",
