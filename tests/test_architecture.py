@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,22 @@ def test_every_part_has_its_place() -> None:
         path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert parts == set(MAY_IMPORT) | BASE | SHELL
+
+
+MAPPED = ("losses", "evaluation", "teachers", "train", "study")
+"""Parts whose `__init__` is a map with a line for each file."""
+
+
+@pytest.mark.parametrize("part", MAPPED)
+def test_a_map_has_a_line_for_every_file_and_no_other(part: str) -> None:
+    text = ast.get_docstring(ast.parse((PACKAGE / part / "__init__.py").read_text(encoding="utf-8"))) or ""
+    named = [
+        line.split()[0] for line in text.splitlines() if re.match(r" *[a-z]\w*  +\S| *[a-z]\w{9,} \S", line)
+    ]
+    files = {path.stem for path in (PACKAGE / part).glob("*.py")} - {"__init__"}
+    assert files - set(named) == set()
+    assert set(named) - files == set()
+    assert len(set(named)) == len(named)
 
 
 def test_no_file_is_too_long_to_be_one_idea() -> None:

@@ -7,5 +7,6 @@ workers   work in processes of its own, several at a time
 grid      trains every run
 judging   judges every run a second time: AS-norm, training mean removed, agreement with the teacher
 compare   the table
+result    study.json as a file must hold it
 origin    where its numbers come from
 """
