@@ -67,3 +67,12 @@ def test_no_other_file_knows_the_architecture(shown: dict) -> None:
         if re.search(rf"models\.{stem}\b|\b{stem}config\b", file.read_text(encoding="utf-8"), re.IGNORECASE)
     ]
     assert sorted(knowing) == sorted(shown)
+
+
+def test_the_walk_is_five_files_that_are_read_in_one_sitting() -> None:
+    files = re.findall(r"^\d\. `(distilvox/\S+\.py)`", PAGE, re.MULTILINE)
+    assert len(files) == 5
+    lines = sum(len((HOME / path).read_text(encoding="utf-8").splitlines()) for path in files)
+    assert lines < 700
+    (said,) = re.findall(r"five files, (\d+)\s+lines together", PAGE)
+    assert abs(int(said) - lines) < 50

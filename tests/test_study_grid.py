@@ -154,10 +154,10 @@ def test_another_corpus_bank_or_trial_list_is_refused(world: World, done: Path, 
     with pytest.raises(UserError, match=r"trained otherwise[\s\S]*corpus\.id"):
         world.run(done, corpus=other.path)
     with pytest.raises(UserError, match=r"trained otherwise[\s\S]*bank"):
-        world.run(done, bank=synthetic_bank(5, seconds=0.5))
+        world.run(done, bank=partial(synthetic_bank, 5, seconds=0.5))
     lines = (world.root / "trials.txt").read_text().splitlines(keepends=True)
     (tmp_path / "trials.txt").write_text("".join(lines[::-1]))
-    with pytest.raises(UserError, match=r"judged by other trials than trials\.txt holds now"):
+    with pytest.raises(UserError, match=r"trained otherwise[\s\S]*trials_id"):
         world.run(done, trials=tmp_path / "trials.txt")
 
 
