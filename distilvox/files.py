@@ -33,7 +33,7 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"the disk is full: {path} was not written, what stood there before is untouched",
-                remedy="free some space, then run the same command again with --resume where it exists",
+                remedy="free some space, then run the same command again; `train` and `distil` go on with --resume",
                 exit_code=1,
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
@@ -112,7 +112,7 @@ def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # file names need not be UTF-8
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -6,6 +6,7 @@ Verbs are imported when asked for, so that `distilvox verify` starts without tor
 from __future__ import annotations
 
 import importlib
+import io
 import keyword
 import os
 import sys
@@ -64,9 +65,18 @@ EXTRA_OF = {
 """Module → the extra of distilvox that installs it."""
 
 
+NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc")
+"""How torch and onnxruntime, which raise no MemoryError, say that memory cannot be had."""
+
+LESS = "ask for less at a time: a smaller --batch-size, shorter crops, fewer --jobs; or use a larger machine"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """`distilvox` itself. Exits 0, 2 for wrong input, 1 for work that could not be completed; 143 after SIGTERM."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
         with at_once():
             _main(args)
@@ -88,6 +98,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.filename is None:
             raise
         _complain(str(UserError(f"cannot read or write {error.filename}", got=error.strerror)))
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        _complain(str(UserError("there is not enough memory for this", got=_first_line(error), remedy=LESS)))
         sys.exit(1)
     except Terminated as end:
         if end.line:
@@ -118,6 +133,10 @@ def _print_verbs() -> None:
     lines += [f"  [bold cyan]{verb:<10}[/]{escape(line)}" for verb, (_, line) in VERBS.items()]
     lines += ["", "`distilvox VERB --help` shows its options. Start with: [bold]distilvox demo[/]"]
     out.print("\n".join(lines).replace("[OPTIONS]", r"\[OPTIONS]"), highlight=False, soft_wrap=True)
+
+
+def _first_line(error: BaseException) -> str | None:
+    return str(error).strip().partition("\n")[0][:200] or None
 
 
 def _complain(text: str) -> None:

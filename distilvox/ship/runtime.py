@@ -66,7 +66,15 @@ class Verifier:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own share no base
+            raise UserError(
+                f"onnxruntime {onnxruntime.__version__} cannot run {opened.path / PRECISIONS[precision]}",
+                got=str(error).partition("\n")[0][:200],
+                remedy="use the onnxruntime that distilvox names, or export the run again",
+                exit_code=1,
+            ) from error
         return cls(opened.card, precision, session)
 
     @property

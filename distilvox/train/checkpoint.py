@@ -16,6 +16,7 @@ from distilvox.files import write_bytes
 from distilvox.train.distributed import World
 
 NAME = "checkpoint/state.pt"
+PARTS = {"step", "model", "optimiser", "rng"}
 
 
 def save(folder: Path, *, step: int, model: Mapping[str, Any], optimiser: Mapping[str, Any]) -> None:
@@ -60,13 +61,23 @@ def load(folder: Path, *, device: torch.device, world: World = World()) -> dict[
             damaged = parts.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        if not isinstance(state, dict) or not state.keys() >= PARTS or type(state["step"]) is not int:
+            raise ValueError(f"it does not hold {', '.join(sorted(PARTS))}")
+        return state
     except (
         *(RuntimeError, EOFError, OSError, ValueError, NotImplementedError),
         *(zipfile.BadZipFile, pickle.UnpicklingError),
     ) as error:
         raise UserError(
             f"this checkpoint is damaged: {path}",
-            got=str(error).partition("\n")[0],
+            got=_without_advice(error),
             remedy="delete the run folder and train again",
         ) from error
+
+
+def _without_advice(error: Exception) -> str:
+    """What is wrong in one line, without torch's advice to load what may run code."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is not what was written: it asks for code, or its bytes are damaged; nothing was run"
+    return str(error).partition("\n")[0]
