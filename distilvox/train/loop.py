@@ -123,6 +123,8 @@ def loop(run: Run, log: RunLog) -> None:
                 epoch_done = (batch.step + 1) % stage.epoch_steps == 0
                 stops = stop()
                 due = stops or epoch_done or done % train.checkpoint_steps == 0
+                if epoch_done:
+                    run.corpus.check()
                 if due or done % FLUSH_STEPS == 0:
                     loss = finite_loss(log.flush(), stage.config.option)
                     bar.update(task, completed=done, note=f"loss {loss:.3f}")
