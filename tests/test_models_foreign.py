@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from distilvox.errors import UserError
-from distilvox.models.foreign import read_torch
+from distilvox.models.foreign import read_torch, shared_prefix
 
 STATE = OrderedDict(b=torch.randn(3, 2), a=torch.tensor(7), half=torch.zeros(0, dtype=torch.float16))
 
@@ -44,6 +44,22 @@ def test_parameters_come_back_without_a_graph(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({"weight": nn.Parameter(torch.ones(2))}, path)
     assert not read_torch(path, "the test weights")["weight"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (["module.a.w", "module.b.w"], "module."),
+        (["module._orig_mod.a.w", "module._orig_mod.a.b"], "module._orig_mod.a."),
+        (["module.a", "b"], ""),
+        (["module.a"], ""),
+        (["a.w", "ab.w"], ""),
+        (["a", "a.b"], ""),
+        ([], ""),
+    ],
+)
+def test_a_shared_prefix_ends_at_a_dot_and_leaves_every_name_a_part(names: list[str], prefix: str) -> None:
+    assert shared_prefix(names) == prefix
 
 
 class Mischief:

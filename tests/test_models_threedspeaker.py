@@ -13,8 +13,9 @@ from torch import Tensor
 
 from distilvox.errors import UserError
 from distilvox.models import build
+from distilvox.models.eres2net import ERes2NetConfig
 from distilvox.models.frontend import PRESETS
-from distilvox.models.threedspeaker import read_threedspeaker
+from distilvox.models.threedspeaker import read_threedspeaker, recognise
 from tests.reference.fill import features, fill_state, sweep
 from tests.threedspeaker_making import funasr, modelscope
 
@@ -44,6 +45,42 @@ def test_a_published_file_gives_the_golden_embeddings(
                 got = backbone(make(case["frames"]).float())[0]
             deviation = (got.double() - expected).abs().max() / expected.abs().max()
             assert deviation < 1e-4, f"{deviation:.1e} of the largest value"
+
+
+WIDER = ("3dspeaker_eres2net_base", "3dspeaker_eres2netv2", "3dspeaker_eres2netv2_w24s4ep4")
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_names_and_shapes_say_which_eres2net_it_is(name: str, golden: Callable[[str], Any]) -> None:
+    """Its values for this layout: test_models_golden."""
+    truth = golden(name)
+    with torch.device("meta"):
+        tensors = {key: torch.empty(shape) for key, shape, _ in truth["state"]}
+        backbone = build(*(found := recognise(tensors, Path("w.ckpt")))[:1], **found[1]).backbone
+    state = [[key, list(value.shape)] for key, value in backbone.state_dict().items()]
+    assert state == [[key, shape] for key, shape, _ in truth["state"]]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ERes2NetConfig(channels=8, embedding_dim=5),
+        ERes2NetConfig(channels=8, base_width=24, scale=3, expansion=4, embedding_dim=5),
+    ],
+    ids=["base", "huge"],
+)
+def test_a_file_of_eres2net_is_read(config: ERes2NetConfig, tmp_path: Path) -> None:
+    backbone = config.build().eval()
+    torch.save(backbone.state_dict(), tmp_path / "pretrained_eres2net.ckpt")
+    student = read_threedspeaker(tmp_path).student
+    assert student.config == config
+    assert torch.equal(student.backbone(features(50).float()), backbone(features(50).float()))
+
+
+def test_a_damaged_eres2net_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.ckpt"
+    torch.save({"layer3_ds.weight": torch.zeros(2), "conv1.weight": torch.zeros(2)}, path)
+    assert "holds a damaged ERes2Net" in refusal(path)
 
 
 def campplus(dim: int = 192) -> dict[str, Tensor]:

@@ -12,7 +12,9 @@ import torch
 from distilvox.errors import UserError
 from distilvox.models import MODELS, build
 from distilvox.models.runfolder import load_student, read_config
-from distilvox.models.wespeaker import KNOWN, import_wespeaker, read_wespeaker
+from distilvox.models.table import PUBLISHED
+from distilvox.models.wespeaker import import_wespeaker, read_wespeaker
+from distilvox.models.wespeaker_known import KNOWN
 from tests.reference.fill import features
 from tests.wespeaker_making import FEATURES, MARGIN, SMALL, filled, small_state, write_folder
 
@@ -21,6 +23,7 @@ GOLDEN = {
     "ResNet34": "wespeaker_resnet34",
     "CAMPPlus": "wespeaker_campplus",
     "ECAPA_TDNN_GLOB_c512": "wespeaker_ecapa_tdnn_glob_c512",
+    "SimAM_ResNet34_ASP": "wespeaker_simam_resnet34_asp",
 }
 
 
@@ -45,11 +48,62 @@ def test_a_folder_becomes_a_run_with_the_golden_embedding(
         assert (found.double() - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("ResNet34", "wespeaker_resnet34_two_emb"), ("ECAPA_TDNN_GLOB_c512", "wespeaker_ecapa_c512_emb_bn")],
+)
+def test_variants_give_their_golden_embedding(
+    model: str, name: str, tmp_path: Path, golden: Callable[[str], Any]
+) -> None:
+    truth = golden(name)
+    write_folder(tmp_path / "w", filled(truth["state"]), model=model, args=truth["kwargs"])
+    student = read_wespeaker(tmp_path / "w").student
+    case = truth["cases"][0]
+    expected = torch.tensor(case["embedding"], dtype=torch.float64)
+    with torch.no_grad():
+        found = student.backbone(features(case["frames"]).float())[0]
+    assert (found.double() - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_eres2net_in_wespeakers_names_is_3d_speakers(tmp_path: Path) -> None:
+    """Its values in 3D-Speaker's names: test_models_golden."""
+    backbone = build("eres2net", embedding_dim=6).backbone.eval()
+    theirs = {}
+    for name, value in backbone.state_dict().items():
+        stage, block, part, number, *rest = [*name.split("."), *[""] * 4]
+        if stage in ("layer3", "layer4") and part in ("convs", "bns"):
+            last = [word for word in rest if word]
+            kept = [f"{part[:-1]}2_1"] if number == "0" else [part, str(int(number) - 1)]
+            name = ".".join([stage, block, *kept, *last])
+        theirs[name] = value
+    assert "layer3.0.conv2_1.weight" in theirs
+    assert "layer4.2.bns.0.running_var" in theirs
+    args = {"feat_dim": 80, "embed_dim": 6, "pooling_func": "TSTP", "two_emb_layer": False}
+    write_folder(tmp_path / "w", theirs, model="ERes2Net34_Base", args=args)
+    found = read_wespeaker(tmp_path / "w").student.backbone.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in backbone.state_dict().items())
+
+
+def test_attentive_pooling_and_defaults_of_simam(tmp_path: Path) -> None:
+    state = build("resnet18", embedding_dim=6, attentive=True).backbone.state_dict()
+    args = {"feat_dim": 80, "embed_dim": 6, "pooling_func": "ASTP"}
+    write_folder(tmp_path / "a", state, model="ResNet18", args=args)
+    assert "pool.linear1.weight" in read_wespeaker(tmp_path / "a").student.backbone.state_dict()
+    small = build("simam34", channels=4, embedding_dim=6).backbone.state_dict()
+    args = {"in_planes": 4, "embed_dim": 6, "dropout": 0.1}
+    write_folder(tmp_path / "b", small, model="SimAM_ResNet34_ASP", args=args)
+    assert read_wespeaker(tmp_path / "b").student.config.mels == 80
+    write_folder(tmp_path / "c", small, model="SimAM_ResNet34_ASP", args={**args, "acoustic_dim": 40})
+    with pytest.raises(UserError, match="num_mel_bins 80 and acoustic_dim 40 differ"):
+        read_wespeaker(tmp_path / "c")
+
+
 @pytest.mark.parametrize("model", [name for name in KNOWN if name not in GOLDEN])
 def test_every_other_known_model_is_built(model: str) -> None:
     layout = KNOWN[model]
-    entry = MODELS[layout.model]
-    for name in [*layout.options, *(ours for fields in layout.fields.values() for ours in fields)]:
+    entry = (MODELS | PUBLISHED)[layout.model]
+    chosen = [ours for options in layout.pooling.values() for ours in options]
+    for name in [*layout.options, *(ours for fields in layout.fields.values() for ours in fields), *chosen]:
         assert name in vars(entry), name
 
 
@@ -65,10 +119,33 @@ def test_other_depths_and_a_second_layer_load(tmp_path: Path) -> None:
     assert "seg_2.weight" in read_wespeaker(tmp_path / "b").student.backbone.state_dict()
 
 
-@pytest.mark.parametrize("file", ["avg_model.pt", "model.pt", "models/avg_model.pt"])
+@pytest.mark.parametrize(
+    "file",
+    ["avg_model.pt", "model.pt", "models/avg_model.pt", "avg_model", "models/model_150.pt", "model_9.pt"],
+)
 def test_weights_are_found_where_wespeaker_leaves_them(tmp_path: Path, file: str) -> None:
     write_folder(tmp_path / "w", small_state(), file=file)
     assert read_wespeaker(tmp_path / "w").weights == tmp_path / "w" / file
+
+
+def test_the_last_epoch_is_taken_and_an_average_before_any(tmp_path: Path) -> None:
+    for epoch in (9, 150, 20):
+        write_folder(tmp_path / "w", small_state(), file=f"models/model_{epoch}.pt")
+    assert read_wespeaker(tmp_path / "w").weights.name == "model_150.pt"
+    write_folder(tmp_path / "w", small_state(), file="models/avg_model.pt")
+    assert read_wespeaker(tmp_path / "w").weights.name == "avg_model.pt"
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_a_prefix_that_all_names_share_is_taken_off_and_said(
+    prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, rows = small_state(), torch.randn(3, 6)
+    wrapped = {prefix + name: value for name, value in {**state, "projection.weight": rows}.items()}
+    found = read_wespeaker(write_folder(tmp_path / "w", wrapped))
+    assert all(torch.equal(found.student.backbone.state_dict()[name], state[name]) for name in state)
+    assert torch.equal(found.head, rows)
+    assert f"every name begins with '{prefix}'" in capsys.readouterr().err
 
 
 def test_rows_get_the_names_of_the_list(tmp_path: Path) -> None:
@@ -168,7 +245,8 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
         ("[1, 2]", "does not say which model"),
         ("model: 3", "does not say which model"),
         ("model: [", "configuration is damaged"),
-        ("model: ResNet35", r"(?s)unknown model of WeSpeaker.*CAMPPlus.*did you mean 'ResNet50'"),
+        ("model: ResNet35", r"(?s)no model of WeSpeaker that is known here.*ResNet35.*CAMPPlus"),
+        ("model: SimAM_ResNet34", r"(?s)no model of WeSpeaker that is known here(?!.*did you mean)"),
     ],
 )
 def test_a_configuration_without_a_known_model(tmp_path: Path, text: str, message: str) -> None:

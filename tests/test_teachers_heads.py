@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from distilvox.errors import UserError
 from distilvox.teachers import TeacherHead
-from distilvox.teachers.heads import FitConfig, fit_head, training_mean
+from distilvox.teachers.heads import FitConfig, fit_head, in_sorted_order, training_mean
+from distilvox.teachers.voxceleb2 import dev_speakers
 
 NAMES = ("ann", "ben", "cai", "dov")
 
@@ -158,3 +159,20 @@ def test_bad_input_is_refused_at_the_door() -> None:
         TeacherHead(torch.ones(2, 3), ("ann",))
     with pytest.raises(UserError, match="no embeddings"):
         training_mean(embeddings[:0])
+
+
+def test_5994_unnamed_rows_are_voxceleb2s_for_a_subset_too() -> None:
+    known = dev_speakers()
+    rows = torch.arange(2.0 * len(known)).reshape(len(known), 2)
+    subset = [known[4_000], known[7], "someone else"]
+    head = in_sorted_order(rows, subset)
+    assert head is not None
+    assert head.names == known
+    assert torch.equal(head.weight, rows)
+    units = F.normalize(torch.randn(6, 2), dim=-1)
+    made = fit_head(head, units, torch.tensor([0, 1, 2, 0, 1, 2]), subset, assumed=True)
+    torch.testing.assert_close(made.weight[1], F.normalize(rows[7], dim=-1))
+    assert (made.own, made.assumed) == ((0, 1), True)
+    assert "assumed in sorted order" in made.how
+    assert in_sorted_order(rows, ["nobody", "of", "them"]) is None
+    assert in_sorted_order(rows[:2], ["b", "a"]) is not None

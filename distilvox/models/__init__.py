@@ -12,6 +12,9 @@
 - `cost`      parameters and multiply–accumulates
 - `foreign`   other projects' weights files, read as tensors by name
 - `threedspeaker` files and folders that 3D-Speaker published → students
+- `lightning` checkpoints of PyTorch Lightning: their tensors, and nothing else that is pickled there
+- `pyannote`  pyannote.audio's checkpoints → students
+- `wespeaker_known` WeSpeaker's models by name, and how each is built here
 - `wespeaker` WeSpeaker's model folders → students with their class centres
 """
 

@@ -149,6 +149,23 @@ def rectified(values: Float[Tensor, "B C F T"]) -> Float[Tensor, "B C F T"]:
     return values.clamp(0.0, CEILING)
 
 
+def from_wespeaker(name: str) -> str:
+    """A name of WeSpeaker's ERes2Net in 3D-Speaker's terms: it keeps the first group of a fused block apart.
+
+    >>> from_wespeaker("layer3.0.conv2_1.weight"), from_wespeaker("layer4.2.bns.0.bias")
+    ('layer3.0.convs.0.weight', 'layer4.2.bns.1.bias')
+    """
+    stage, *rest = name.split(".")
+    if stage not in ("layer3", "layer4") or len(rest) < 3:
+        return name
+    block, part, *last = rest
+    if part in ("conv2_1", "bn2_1"):
+        part, last = f"{part.removesuffix('2_1')}s", ["0", *last]
+    elif part in ("convs", "bns") and last[0].isdecimal():
+        last = [str(int(last[0]) + 1), *last[1:]]
+    return ".".join([stage, block, part, *last])
+
+
 def halving(channels: int) -> nn.Conv2d:
     """Half the resolution and twice the channels: a lower stage's output in the shape of the next one's."""
     return nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from distilvox.console import say
 from distilvox.errors import UserError
 
 NESTS = ("state_dict", "model", "model_state")
@@ -26,11 +28,44 @@ def read_torch(path: Path | str, noun: str, *, remedy: str | None = None) -> dic
         remedy: what to do if it is not.
 
     Returns:
-        name → tensor, in the file's order, with the file's dtypes.
+        name → tensor, in the file's order, with the file's dtypes; a prefix that all names share, as wrappers
+        leave it (`module.`, `_orig_mod.`), is taken off, and said.
 
     Errors:
         UserError naming the path and the reason: no such file, empty, cut short, not written by
         `torch.save`, wants to run code (which function or class it asked for), or holds no tensors.
+    """
+    content = load_plain(path, noun, remedy=remedy)
+    tensors = named_tensors(content)
+    if tensors is None:
+        raise UserError(f"{noun} holds no tensors by name: {path}", got=outline(content), remedy=remedy)
+    prefix = shared_prefix(tensors)
+    if prefix:
+        say(f"{path}: every name begins with {prefix!r}, as a wrapper leaves it; taken off")
+    return {name.removeprefix(prefix): value for name, value in tensors.items()}
+
+
+def shared_prefix(names: Iterable[str]) -> str:
+    """What all of two and more names begin with, up to and with a dot.
+
+    >>> shared_prefix(["module._orig_mod.conv1.weight", "module._orig_mod.bn1.bias"])
+    'module._orig_mod.'
+    """
+    parts = [name.split(".") for name in names]
+    prefix = ""
+    if len(parts) > 1:
+        for level in zip(*(words[:-1] for words in parts), strict=False):
+            if len(set(level)) > 1:
+                break
+            prefix += f"{level[0]}."
+    return prefix
+
+
+def load_plain(path: Path | str, noun: str, *, remedy: str | None = None) -> Any:
+    """What a PyTorch file holds, on the CPU: tensors and plain values. Nothing in it is executed.
+
+    Errors:
+        UserError as `read_torch`, whatever is in the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,13 +74,9 @@ def read_torch(path: Path | str, noun: str, *, remedy: str | None = None) -> dic
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise anything at all, from IndexError to OSError
         raise UserError(f"cannot read {noun}: {path}", got=reason(path, error), remedy=remedy) from None
-    tensors = named_tensors(content)
-    if tensors is None:
-        raise UserError(f"{noun} holds no tensors by name: {path}", got=outline(content), remedy=remedy)
-    return tensors
 
 
 def named_tensors(content: Any) -> dict[str, Tensor] | None:

@@ -4,7 +4,8 @@ A published file is a bare state dict; which network it is, and how wide, is rea
 A folder names the file (`configuration.json`) and perhaps the network (FunASR's `config.yaml`); what either
 says is compared with the tensors. The features are 3D-Speaker's own whatever FunASR's `frontend` says, for
 FunASR computes these too. Source: modelscope/3D-Speaker, `speakerlab/bin/infer_sv.py`; Chen et al., arXiv
-2403.19971.
+2403.19971. Its largest ERes2Net ("huge", `pretrained_eres2net_aug.ckpt`) differs from the base in its widths
+alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,19 @@ from distilvox.models.student import Student
 from distilvox.models.table import build
 
 MODELSCOPE, FUNASR = "configuration.json", "config.yaml"
-PUBLISHED = ("campplus_cn_common.bin", "campplus_cn_en_common.pt", "campplus_voxceleb.bin", "model.pt")
+PUBLISHED = (
+    "campplus_cn_common.bin",
+    "campplus_cn_en_common.pt",
+    "campplus_voxceleb.bin",
+    "pretrained_eres2netv2.ckpt",
+    "pretrained_eres2netv2w24s4ep4.ckpt",
+    "pretrained_eres2net.pt",
+    "pretrained_eres2net.ckpt",
+    "pretrained_eres2net_aug.ckpt",
+    "eres2net_base_model.ckpt",
+    "eres2net_large_model.ckpt",
+    "model.pt",
+)
 """Weights that a folder may hold without saying so, in this order; the last is FunASR's."""
 
 FIELDS = {
@@ -37,6 +50,9 @@ FIELDS = {
     "init_channels": "channels",
 }
 """FunASR's `model_conf` → the option of our CAM++ that it must equal."""
+
+STEM, GROUP, LEAVES, LAST = "conv1.weight", "layer1.0.convs.0.weight", "layer1.0.conv3.weight", "seg_1.weight"
+"""Of an ERes2Net: the tensors whose shapes say how wide it is."""
 
 FIXED = {"config_str": "batchnorm-relu", "output_level": "segment"}
 REMEDY = "give a published weights file of 3D-Speaker, or the model folder of ModelScope or FunASR around it"
@@ -87,13 +103,34 @@ def recognise(tensors: Mapping[str, Tensor], where: Path) -> tuple[str, dict[str
     """
     if "xvector.dense.linear.weight" in tensors:
         return "campplus", {"embedding_dim": rows(tensors["xvector.dense.linear.weight"])}
+    if "layer3_ds.weight" in tensors or "layer1_downsample.weight" in tensors:
+        return eres2net(tensors, where)
     ecapa = "blocks.0.conv.conv.weight" in tensors
     raise UserError(
         f"{where} holds no network of 3D-Speaker that is known here",
         got="an ECAPA-TDNN" if ecapa else f"{len(tensors)} tensors, the first {next(iter(tensors))}",
-        allowed="CAM++",
+        allowed="CAM++, ERes2Net, ERes2NetV2",
         remedy=REMEDY,
     )
+
+
+def eres2net(tensors: Mapping[str, Tensor], where: Path) -> tuple[str, dict[str, Any]]:
+    """`recognise` for an ERes2Net of either version: its widths, from the first block and the last layer."""
+    needed = {name: tensors.get(name) for name in (STEM, GROUP, LEAVES, LAST)}
+    shapes = {
+        name: tuple(value.shape) for name, value in needed.items() if value is not None and value.dim() > 1
+    }
+    missing = ", ".join(name for name in needed if name not in shapes)
+    require(not missing, f"{where} holds a damaged ERes2Net", got=f"{missing} missing or no weight")
+    channels, group, leaves = shapes[STEM][0], shapes[GROUP][0], shapes[LEAVES]
+    options = {
+        "embedding_dim": shapes[LAST][0],
+        "channels": channels,
+        "base_width": -(-64 * group // channels),
+        "scale": leaves[1] // group,
+        "expansion": leaves[0] // channels,
+    }
+    return ("eres2netv2" if "layer3_ds.weight" in tensors else "eres2net"), options
 
 
 def rows(weight: Tensor) -> int:

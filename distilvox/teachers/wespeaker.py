@@ -2,8 +2,8 @@
 
 A configuration that WeSpeaker trained with has `fbank_args`, and says thereby that the features are WeSpeaker's. The
 folders that it packages from elsewhere do not: `campplus_cn_common_200k` and `eres2net_cn_common_200k` are
-3D-Speaker's networks, 192 dimensions, no classifier, and take a Povey window in ±1 (its command line sets both for
-them, and for them alone). There the URI has to say it.
+3D-Speaker's networks, 192 and 512 dimensions, no classifier, and take a Povey window in ±1 (its command line
+sets both for them, and for them alone). There the URI has to say it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from distilvox.models.wespeaker import (
     WeSpeaker,
     read_config,
     read_wespeaker,
-    table,
 )
+from distilvox.models.wespeaker_known import table
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.features import FIND_OUT, choices, said
 from distilvox.teachers.hub import folder_of
@@ -32,17 +32,15 @@ from distilvox.teachers.licence import of_folder
 from distilvox.teachers.run import RunTeacher
 
 FILES = ((CONFIG,), WEIGHTS, NAMES)
-ELSEWHERE = ("CAMPPlus", "ERes2Net")
-"""Beginnings of the names of 3D-Speaker's networks, whose published embeddings have `ELSEWHERE_DIM` numbers."""
-ELSEWHERE_DIM = 192
+ELSEWHERE = {"CAMPPlus": (192,), "ERes2Net34_Base": (192, 512), "ERes2Net34_Large": (192, 512)}
+"""3D-Speaker's networks → the dimensions of its published embeddings."""
 
 
 def fixed_features(folder: Path, found: WeSpeaker) -> FrontEnd | None:
     """WeSpeaker's features where the folder says that WeSpeaker trained on them; else None."""
     data = table(read_config(folder / CONFIG), "dataset_args")
     packaged = (
-        found.model.startswith(ELSEWHERE)
-        and found.student.embedding_dim == ELSEWHERE_DIM
+        found.student.embedding_dim in ELSEWHERE.get(found.model, ())
         and not len(found.head)
         and "window_type" not in table(data, "fbank_args")
     )
@@ -53,7 +51,8 @@ def unsaid(found: WeSpeaker, rest: str) -> UserError:
     """The error for a folder that says nothing of its features."""
     return UserError(
         f"nothing says with which features the {found.model} in {rest} was trained",
-        got=f"a {CONFIG} without fbank_args, or a network of 3D-Speaker's: {ELSEWHERE_DIM} numbers, no classifier",
+        got=f"a {CONFIG} without fbank_args, or a network of 3D-Speaker's: {found.student.embedding_dim} numbers, "
+        "no classifier",
         allowed=f"as a teacher, {choices('wespeaker', rest)}",
         remedy=f"campplus_cn_common_200k and eres2net_cn_common_200k are 3dspeaker; {FIND_OUT}",
     )
