@@ -34,5 +34,5 @@ def test_a_folder_teaches_as_the_file_in_it(tmp_path: Path, capsys: pytest.Captu
 def test_nothing_behind_the_colon_and_no_such_path() -> None:
     with pytest.raises(UserError, match="a pyannote teacher needs its file or folder"):
         load("pyannote:")
-    with pytest.raises(UserError, match=r"(?s)no such folder for pyannote:.*/nowhere"):
+    with pytest.raises(UserError, match=r"(?s)no such file or folder for pyannote:.*/nowhere"):
         load("pyannote:/nowhere")
