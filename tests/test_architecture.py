@@ -95,6 +95,7 @@ FORBIDDEN = ("torch", "pyarrow", "scipy", "jaxtyping", "onnx", "safetensors", "p
         "distilvox.ship.bookcheck",
         "distilvox.cli.shipping",
         "distilvox.cli.enrolling",
+        "distilvox.cli.calibrating",
     ],
 )
 def test_the_runtime_loads_neither_torch_nor_anything_of_training(module: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from distilvox.errors import UserError
 from distilvox.evaluation.calibrate import cross_fit
 from distilvox.files import read_json, write_json
-from distilvox.ship.operating import operating_point
+from distilvox.ship.operating import TooFewTrials, operating_point
 
 SPEAKERS = np.repeat([f"d{k:02d}" for k in range(36)], 3)
 ENROL, TEST = np.triu_indices(len(SPEAKERS), 1)
@@ -54,7 +54,7 @@ def test_a_stricter_rate_is_a_higher_threshold(run: Path) -> None:
 
 
 def test_a_run_that_cannot_set_a_threshold_says_why(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="too few non-target trials"):
+    with pytest.raises(TooFewTrials, match="too few non-target trials"):
         operating_point(run, 1e-4)
     with pytest.raises(UserError, match="false_accept is a rate"):
         operating_point(run, 0.0)

@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("shipping", "a run → the bundle that ships (ONNX)"),
     "embed": ("shipping", "speech files → embeddings, without torch"),
     "verify": ("shipping", "do two files hold the same speaker? without torch"),
+    "calibrate": ("calibrating", "what scores mean on your own pairs: thresholds, likelihood ratios"),
     "enrol": ("enrolling", "a person's recordings → a book of people, without torch"),
     "identify": ("enrolling", "who of a book's people is it, if anybody? without torch"),
     "book": ("enrolling", "who is in a book: list, remove, export, check"),

@@ -42,12 +42,15 @@ def export(
     from distilvox.corpus.store import Corpus
     from distilvox.models.runfolder import read_config
     from distilvox.ship.export import export as export_run
-    from distilvox.ship.operating import operating_point
+    from distilvox.ship.operating import TooFewTrials, operating_point
 
     config = read_config(run)
     point = None
     if (run / "evaluation.json").exists():
-        point = operating_point(run, false_accept)
+        try:
+            point = operating_point(run, false_accept)
+        except TooFewTrials as error:
+            say(f"no threshold, the bundle decides nothing by itself: {error}")
     else:
         say("no threshold: the run was not judged on trials, so the bundle decides nothing by itself")
     own = config.get("corpus", {}).get("path")  # an imported run knows of none
@@ -119,9 +122,11 @@ def embed(
                 print(json.dumps({"file": str(item.path), "error": item.error}))  # noqa: T201
                 continue
             vector = [round(float(x), 7) for x in item.embedding]
-            print(json.dumps({"file": str(item.path), "embedding": vector}))  # noqa: T201
+            figures = item.quality.to_json() if item.quality else {}
+            print(json.dumps({"file": str(item.path), "embedding": vector, "quality": figures}))  # noqa: T201
             if out_folder is not None:
-                verifier.save_embedding(out_folder / f"{item.path.stem}.npz", item.embedding)
+                stored = out_folder / f"{item.path.stem}.npz"
+                verifier.save_embedding(stored, item.embedding, figures.get("seconds"))
     if failed:
         raise UserError(f"{failed} of {len(files)} files could not be used; their lines say why", exit_code=1)
 
@@ -135,6 +140,7 @@ def verify(
     as_: Annotated[str | None, arg(name="as")] = None,
     model: Path | None = None,
     threshold: float | None = None,
+    false_accept: float | None = None,
     precision: Precision | None = None,
     journal: bool = False,
     json: bool = False,
@@ -158,6 +164,7 @@ def verify(
         as_: the name of an enrolled person.
         model: with --as: the bundle, where it is not the one that the book was last used with.
         threshold: accept scores above this cosine, instead of the bundle's own threshold.
+        false_accept: take the threshold that was set for this share of false accepts, such as 0.001.
         precision: float32 (if not given), or int8 (smaller); a book knows its own.
         journal: with --as: keep the decision in the book.
         json: print JSON on stdout.
@@ -171,7 +178,9 @@ def verify(
         require(
             precision is None, "a book knows its own precision", got=precision, remedy="leave out --precision"
         )
-        decision = verify_person(bundle, as_, a, model=model, threshold=threshold, keep=journal)
+        decision = verify_person(
+            bundle, as_, a, model=model, threshold=threshold, false_accept=false_accept, keep=journal
+        )
     else:
         if b is None:
             raise UserError(
@@ -179,7 +188,9 @@ def verify(
             )
         unused = "--model" * (model is not None) or "--journal" * journal
         require(not unused, f"{unused} goes with --as NAME", remedy="leave it out")
-        decision = verify_files(bundle, a, b, threshold=threshold, precision=precision or "float32")
+        decision = verify_files(
+            bundle, a, b, threshold=threshold, false_accept=false_accept, precision=precision or "float32"
+        )
     if json:
         print(decision.to_json())  # noqa: T201 (machine output)
     else:

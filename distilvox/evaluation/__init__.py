@@ -6,6 +6,7 @@ norm        scores against a cohort (AS-norm)
 metrics     DET curve, equal error rate, minimum detection cost
 confidence  intervals over speakers and training seeds
 calibrate   thresholds for a false-accept rate, likelihood ratios
+llr         likelihood ratios from several features, what they cost and could cost
 agreement   how much of its teacher is in a student
 evaluate    one trial list, one record
 judge       a trial list tied to its corpus, and what a judged run leaves behind

@@ -2,6 +2,8 @@
 
 - `runtime`   `Verifier`: audio → embedding → score → decision; numpy, onnxruntime, libsndfile
 - `decision`  a score, the threshold, and what the threshold rests on
+- `quality`   is it speech, how much, and how good?
+- `calibration` what a score means: likelihood ratio, thresholds for a rate and a duration
 - `bundle`    a bundle's files, each checked against its card before use
 - `card`      what `card.json` holds
 - `verify`    what the command line calls of these
@@ -15,6 +17,10 @@
 - `bookcheck` is a book whole?
 - `bookexport` a book as Parquet or npz
 - `enrolment` from recordings to a book and back
+- `pairs`     pairs of recordings → scored trials of each duration (from here on with the extra [train])
+- `calibrating` scored trials → a calibration
+- `calibrationpage` a calibration as one HTML page
+- `operating` the threshold of a judged run
 - `export`    run folder → bundle (from here on with torch)
 - `trace`     PyTorch → ONNX
 - `parity`    ONNX against PyTorch at unseen lengths

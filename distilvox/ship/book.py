@@ -223,6 +223,13 @@ class Book:
         with bookfile.explained(self.path):
             return [(source, vector) for _, source, vector in self._recordings(person)]
 
+    def seconds(self, name: str) -> float:
+        """Of sound in all recordings of a person."""
+        person = self.person(name).id
+        text = "SELECT total(seconds) FROM utterances WHERE person = ?"
+        with bookfile.explained(self.path):
+            return float(self.connection.execute(text, (person,)).fetchone()[0])
+
     def _recordings(self, person: int) -> list[tuple[bytes, str, np.ndarray]]:
         text = "SELECT audio, source, embedding FROM utterances WHERE person = ? ORDER BY id"
         rows = self.connection.execute(text, (person,))

@@ -6,13 +6,15 @@ NumPy and the standard library only: the runtime reads bundles through this file
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distilvox.errors import UserError, unknown
-from distilvox.files import read_json
-from distilvox.seal import check_seal
-from distilvox.ship.card import CARD, FILES, Card
+from distilvox.files import read_json, sha256_file, write_json, write_text
+from distilvox.locks import alone
+from distilvox.seal import check_seal, sealed
+from distilvox.ship.calibration import Calibration
+from distilvox.ship.card import CARD, FILES, README, Card
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,17 @@ class Bundle:
         """Checks every file of the bundle against the card."""
         for name in FILES:
             self.read(name)
+
+    def keep_calibration(self, calibration: Calibration) -> None:
+        """Puts a calibration on the card, and into the README; the models stay as they are."""
+        from distilvox.ship.readme import render
+
+        with alone(self.path):
+            card = replace(self.card, calibration=calibration)
+            write_text(self.path / README, render(card))
+            about = {"sha256": sha256_file(self.path / README), "bytes": (self.path / README).stat().st_size}
+            card = replace(card, files={**card.files, README: about})
+            write_json(self.path / CARD, sealed(card.to_json()))
 
 
 def not_a_bundle(path: Path) -> UserError:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from distilvox.errors import UserError, require
+from distilvox.ship.calibration import Calibration
 from distilvox.ship.cardfile import check_card
 
 CARD_VERSION = 1
@@ -24,6 +25,9 @@ WEIGHTS = "model.safetensors"
 README = "README.md"
 FILES = (MODEL, MODEL_INT8, MODEL_FBANK, WEIGHTS, README)
 """Everything a bundle holds beside its card."""
+
+OPTIONAL = {"calibration"}
+"""Fields that a card may lack: they came after the first ones."""
 
 PRECISIONS = {"float32": MODEL, "int8": MODEL_INT8}
 
@@ -117,6 +121,7 @@ class Card:
         int8: how model.int8.onnx was made and how far it is from float32.
         files: name → sha256 and bytes, for each of `FILES`.
         distilvox: the version that wrote the bundle.
+        calibration: what scores mean, for each duration; None where none was made.
     """
 
     model: dict[str, Any]
@@ -130,6 +135,7 @@ class Card:
     int8: dict[str, Any]
     distilvox: str
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def space_of(self, precision: str) -> str:
         """The embedding space of one precision: int8 moves embeddings, so it has its own."""
@@ -138,11 +144,12 @@ class Card:
     @property
     def calibration_id(self) -> str:
         """16 hex digits over what decisions rest on: equal only where the same score decides the same."""
-        rests_on = asdict(self)["operating_point"]
+        rests_on = asdict(self)["operating_point"], self.to_json()["calibration"]
         return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": CARD_VERSION, **asdict(self)}
+        meaning = None if self.calibration is None else self.calibration.to_json()
+        return {"version": CARD_VERSION, **asdict(self), "calibration": meaning}
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Card:
@@ -158,11 +165,13 @@ class Card:
                 remedy="update distilvox" if value["version"] > CARD_VERSION else "export the run again",
             )
         known = {item.name for item in fields(cls)}
-        missing = sorted(known - set(value))
+        missing = sorted(known - set(value) - OPTIONAL)
         if missing:
             raise UserError(damaged, got=f"without {', '.join(missing)}", remedy="export the run again")
         check_card(value, where)
-        content = {name: value[name] for name in known}
+        content = {name: value[name] for name in known if name in value}
+        if content.get("calibration") is not None:
+            content["calibration"] = Calibration.from_json(content["calibration"])
         point = content["operating_point"]
         content["operating_point"] = None if point is None else OperatingPoint.of(point)
         return cls(**content)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 
-from distilvox.ship.card import OperatingPoint
+from distilvox.errors import require
+from distilvox.ship.calibration import (
+    MOST_SECONDS,
+    RATES,
+    Calibration,
+    Threshold,
+    duration_name,
+    probability,
+)
+from distilvox.ship.card import Card, OperatingPoint
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,9 @@ class Decision:
         trial_list: the trials on which the threshold was set.
         trials: how many there were.
         note: what limits the decision, in plain words; may be empty.
+        llr: natural log-likelihood ratio of "same speaker"; None where the model was not calibrated.
+        probability: of "same speaker" if that were as likely as not beforehand; None like `llr`.
+        seconds: of sound in the shorter recording; None where unknown. The threshold is the one for it.
     """
 
     score: float
@@ -33,6 +46,9 @@ class Decision:
     trial_list: str | None
     trials: int | None
     note: str
+    llr: float | None = None
+    probability: float | None = None
+    seconds: float | None = None
 
     def __str__(self) -> str:
         lines = []
@@ -53,6 +69,11 @@ class Decision:
             lines.append(
                 f"  on speakers that had no part in setting it: {percent(self.false_accept)} of false claims"
                 f" accepted, {percent(self.miss)} of true claims rejected"
+            )
+        if self.llr is not None and self.probability is not None:
+            lines.append(
+                f"  log-likelihood ratio {self.llr:+.2f}: with even odds beforehand, one speaker has"
+                f" a probability of {self.probability:.1%}"
             )
         if self.note:
             lines.append(f"  note: {printable(self.note)}")
@@ -87,6 +108,74 @@ def decide(score: float, point: OperatingPoint | None, threshold: float | None, 
         point.trial_list,
         point.trials,
         "; ".join(notes),
+    )
+
+
+def decide_voices(
+    card: Card,
+    score: float,
+    seconds: tuple[float | None, float | None],
+    threshold: float | None,
+    precision: str,
+    false_accept: float | None = None,
+) -> Decision:
+    """The decision for one score by what the card says of recordings that long: calibration and thresholds.
+
+    Args:
+        card: of the model.
+        score: cosine.
+        seconds: of sound in the two recordings; None where unknown.
+        threshold: given by hand, instead.
+        precision: of the model that made the score.
+        false_accept: the rate that the threshold is to be set for; None: the card's own, or 1 %.
+
+    Raises:
+        UserError: no threshold of the card was set for this rate.
+    """
+    calibration, point = card.calibration, card.operating_point
+    known = (seconds[0], seconds[1]) if seconds[0] is not None and seconds[1] is not None else None
+    shorter = None if known is None else min(known)
+    rate = false_accept or (point.false_accept_target if point else RATES[0])
+    if calibration is None:
+        require(
+            false_accept is None or (point is not None and math.isclose(rate, point.false_accept_target)),
+            "the model has no threshold for this false-accept rate",
+            got=false_accept,
+            allowed=f"{point.false_accept_target:g}"
+            if point
+            else "none: it was exported without a threshold",
+            remedy="calibrate it: distilvox calibrate BUNDLE --pairs LIST --write",
+        )
+        return decide(score, point, threshold, precision)
+    ratio = calibration.llr(score, known)
+    found = calibration.threshold_for(MOST_SECONDS if shorter is None else shorter, rate)
+    if threshold is None and found.threshold is not None:
+        decision = by_threshold(score, found, calibration, precision)
+    else:
+        usable = point is not None and math.isclose(rate, point.false_accept_target)
+        decision = decide(score, point if usable else None, threshold, precision)
+        if threshold is None:
+            why = f"no threshold for {duration_name(found.seconds)} of sound: {found.note}"
+            decision = replace(decision, note="; ".join(filter(None, (why, decision.note))))
+    return replace(decision, llr=ratio, probability=probability(ratio), seconds=shorter)
+
+
+def by_threshold(score: float, found: Threshold, calibration: Calibration, precision: str) -> Decision:
+    """The decision by the threshold for a duration."""
+    assert found.threshold is not None
+    notes = [f"the threshold is the one for {duration_name(found.seconds)} of sound"]
+    if precision != "float32":
+        notes.append(f"the threshold was set on float32 scores, this score is from {precision}")
+    return Decision(
+        score=score,
+        threshold=found.threshold,
+        accept=score > found.threshold,
+        false_accept_target=found.rate,
+        false_accept=found.false_accept,
+        miss=found.miss,
+        trial_list=calibration.fitted_on,
+        trials=found.trials,
+        note="; ".join(notes),
     )
 
 

@@ -12,8 +12,9 @@ from distilvox.errors import UserError, require
 from distilvox.ship import journal
 from distilvox.ship.book import Book
 from distilvox.ship.bookfile import no_book
-from distilvox.ship.decision import Decision, decide, percent, printable
+from distilvox.ship.decision import Decision, decide_voices, percent, printable
 from distilvox.ship.person import Enrolment, Recording, Space, audio_hash
+from distilvox.ship.quality import measure
 from distilvox.ship.runtime import Verifier, cosine
 
 INT8 = "-int8"
@@ -103,8 +104,8 @@ def enrol_files(
     for file in map(Path, files):
         try:
             wave = read_audio(file)
-            seconds = len(wave) / verifier.card.model.get("sample_rate", 16_000)
-            recordings.append(Recording(verifier.embed(wave), audio_hash(wave), seconds, file.name))
+            quality = measure(wave)
+            recordings.append(Recording(verifier.run(wave), audio_hash(wave), quality.seconds, file.name))
         except AudioError as error:
             refused.append(f"{file}: {error.reason}")
     require(
@@ -127,6 +128,7 @@ def verify_person(
     *,
     model: Path | str | None = None,
     threshold: float | None = None,
+    false_accept: float | None = None,
     keep: bool = False,
 ) -> Decision:
     """Is this recording of the person enrolled under this name? `keep` writes the decision to the journal."""
@@ -134,8 +136,9 @@ def verify_person(
     verifier = verifier_for(book, model)
     with Book.open(book, space_of(verifier)) as opened:
         person = opened.person(name)
-        score = cosine(verifier.embedding_of(file), person.mean)
-        decision = decide(score, verifier.card.operating_point, threshold, verifier.precision)
+        voice = verifier.examine(file)
+        score, seconds = cosine(voice.embedding, person.mean), (voice.seconds, opened.seconds(name))
+        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision, false_accept)
         if person.count > 1:
             decision = noted(
                 decision, f"{person.count} recordings enrolled; rates are those of one against one"
@@ -160,14 +163,17 @@ def identify_file(
     with Book.open(book, space_of(verifier)) as opened:
         enrolled = len(opened)
         require(enrolled > 0, f"nobody is enrolled in {book}", remedy=f"distilvox enrol {book} NAME FILE...")
-        people = opened.identify(verifier.embedding_of(file), top)
-        decision = decide(people[0][1], verifier.card.operating_point, threshold, verifier.precision)
+        voice = verifier.examine(file)
+        people = opened.identify(voice.embedding, top)
+        first, score = people[0]
+        seconds = (voice.seconds, opened.seconds(first))
+        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision)
         if decision.false_accept_target is not None:
             stranger = 1 - (1 - decision.false_accept_target) ** enrolled
             among = f"a stranger is compared with {enrolled:,} people and passes as one of them"
             decision = noted(decision, f"{among} in up to {percent(stranger)} of cases")
         if keep:
-            who = people[0][0] if decision.accept else None
+            who = first if decision.accept else None
             journal.write(opened, "identify", who, Path(file).name, decision)
     return Identified(tuple(people), decision)
 

@@ -6,9 +6,14 @@ from pathlib import Path
 
 from distilvox.errors import UserError, require
 from distilvox.evaluation.calibrate import cross_fit, threshold_at
+from distilvox.evaluation.confidence import number_speakers
 from distilvox.evaluation.judge import EVALUATION, load_scores
 from distilvox.files import read_json
 from distilvox.ship.card import OperatingPoint
+
+
+class TooFewTrials(UserError):
+    """The run is sound, and its trials do not support a threshold: it ships without one."""
 
 
 def operating_point(run: Path, false_accept: float, *, seed: int = 0) -> OperatingPoint:
@@ -22,8 +27,10 @@ def operating_point(run: Path, false_accept: float, *, seed: int = 0) -> Operati
         false_accept: the rate that the threshold is set for, a fraction.
 
     Raises:
-        UserError: the run was not judged; too few trials or speakers for such a rate.
+        UserError: the run was not judged, or its files contradict each other.
+        TooFewTrials: too few trials or speakers for such a rate.
     """
+    require(0 < false_accept < 1, "false_accept is a rate", got=false_accept, allowed="0 < false_accept < 1")
     judged = read_json(
         run / EVALUATION, noun="evaluation", remedy="train with --trials, so that the run is judged"
     )
@@ -34,10 +41,11 @@ def operating_point(run: Path, false_accept: float, *, seed: int = 0) -> Operati
         got=f"{judged['trials']} trials, {len(labels)} scores",
         remedy="judge the run again",
     )
+    number_speakers(labels.astype(bool), *sides)
     try:
         held_out = cross_fit(scores, labels, *sides, false_accept=false_accept, seed=seed)
     except UserError as error:
-        raise UserError(
+        raise TooFewTrials(
             f"{error.what} (one half of the speakers of {judged['trial_list']} sets it, the other half judges it)",
             got=error.got,
             allowed=error.allowed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from distilvox.ship.calibration import duration_name
 from distilvox.ship.card import Card
 from distilvox.ship.decision import percent
 
@@ -24,7 +25,7 @@ are probably of one speaker.
 
 ## The threshold
 {threshold(card)}
-
+{meaning(card)}
 A voice is no password: recordings can be replayed and voices can be synthesised, and this model does not
 try to notice either. Its error rates hold for speech like that of the trials named above.
 
@@ -106,6 +107,32 @@ def threshold(card: Card) -> str:
     if point.doubt:
         lines.append(f"Caution: {escape(point.doubt)}.")
     return "\n".join(lines)
+
+
+def meaning(card: Card) -> str:
+    """The calibration: a table of thresholds, and how true the likelihood ratios are."""
+    found = card.calibration
+    if found is None:
+        return ""
+    lines = [
+        "",
+        f"Calibrated on {found.trials:,} trials of {found.speakers:,} people ({escape(found.fitted_on)}), judged on "
+        f"other people ({escape(found.judged_on)}). Thresholds by the seconds of sound in the shorter recording:",
+        "",
+        "| sound | false accepts asked for | threshold | found | missed |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for one in found.thresholds:
+        start = f"| {duration_name(one.seconds)} | {percent(one.rate)} |"
+        if one.threshold is None:
+            lines.append(f"{start} none: {escape(one.note)} | | |")
+        else:
+            shares = (one.false_accept, one.miss)
+            cells = " | ".join("not measured" if share is None else percent(share) for share in shares)
+            lines.append(f"{start} {one.threshold:.4f} | {cells} |")
+    if found.cllr is not None and found.min_cllr is not None:
+        lines += ["", f"Likelihood ratios cost {found.cllr:.3f} bits (Cllr), at best {found.min_cllr:.3f}."]
+    return "\n".join(lines) + "\n"
 
 
 def origin(card: Card) -> str:

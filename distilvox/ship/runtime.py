@@ -22,13 +22,23 @@ from distilvox.files import atomic_file
 from distilvox.limits import check_limit
 from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import PRECISIONS, Card
-from distilvox.ship.decision import Decision, decide
+from distilvox.ship.decision import Decision, decide_voices
+from distilvox.ship.quality import Bounds, Quality, measure, refusal
 
 Source = Path | str | np.ndarray
 """A path to a recording, or its samples."""
 
 EMBEDDING = ".npz"
 """The extension of a stored embedding; `verify` takes such a file in place of a recording."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One recording: its embedding float32 [D], and its figures; those of a stored embedding may be unknown."""
+
+    embedding: np.ndarray
+    seconds: float | None
+    quality: Quality | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,10 @@ class Verifier:
         Raises:
             AudioError: unreadable, shorter than 0.5 s, silent, or not finite.
         """
-        wave = samples(source, sample_rate) if isinstance(source, np.ndarray) else read_audio(source)
+        return self.run(read(source, sample_rate))
+
+    def run(self, wave: np.ndarray) -> np.ndarray:
+        """Checked samples float32 [N] at 16 kHz → their embedding, float32 [D]."""
         embedding = self.session.run(None, {self.session.get_inputs()[0].name: wave[None]})[0][0]
         require(
             bool(np.isfinite(embedding).all()),
@@ -101,6 +114,24 @@ class Verifier:
             remedy="report the recording and the bundle: this must not happen",
         )
         return embedding
+
+    def examine(self, source: Source, sample_rate: int = SAMPLE_RATE, bounds: Bounds | None = None) -> Voice:
+        """One recording, or an embedding stored by `save_embedding` → its embedding, and how good the recording is.
+
+        Args:
+            source, sample_rate: as for `embed`.
+            bounds: what it must have, such as `quality.VERIFY`; None asks for nothing more than `embed` does.
+
+        Raises:
+            AudioError: it cannot be used; or it fails the bounds: why, with the number.
+        """
+        if not isinstance(source, np.ndarray) and Path(source).suffix == EMBEDDING:
+            return Voice(*self.load_voice(source), None)
+        wave = read(source, sample_rate)
+        quality = measure(wave)
+        if bounds is not None and (reason := refusal(quality, bounds)) is not None:
+            raise AudioError("samples in memory" if isinstance(source, np.ndarray) else source, reason)
+        return Voice(self.run(wave), quality.seconds, quality)
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """Cosine of two embeddings [D] of this space, in [-1, 1]."""
@@ -113,12 +144,20 @@ class Verifier:
             )
         return cosine(first, second)
 
-    def verify(self, first: Source, second: Source, *, threshold: float | None = None) -> Decision:
+    def verify(
+        self,
+        first: Source,
+        second: Source,
+        *,
+        threshold: float | None = None,
+        false_accept: float | None = None,
+    ) -> Decision:
         """Are two recordings of one speaker?
 
         Args:
             first, second: recordings, or embeddings stored by `save_embedding` (`.npz`).
             threshold: decides instead of the calibrated one; a cosine in [-1, 1].
+            false_accept: the rate that the threshold is to be set for; None: the card's own.
         """
         require(
             threshold is None or -1 <= threshold <= 1,
@@ -126,17 +165,21 @@ class Verifier:
             got=threshold,
             allowed="-1 … 1",
         )
-        score = self.score(self.embedding_of(first), self.embedding_of(second))
-        return decide(score, self.card.operating_point, threshold, self.precision)
+        one, two = self.examine(first), self.examine(second)
+        score = self.score(one.embedding, two.embedding)
+        return decide_voices(
+            self.card, score, (one.seconds, two.seconds), threshold, self.precision, false_accept
+        )
 
     def embedding_of(self, source: Source) -> np.ndarray:
         """Of a recording by embedding it, of a `.npz` file by reading it."""
-        if not isinstance(source, np.ndarray) and Path(source).suffix == EMBEDDING:
-            return self.load_embedding(source)
-        return self.embed(source)
+        return self.examine(source).embedding
 
-    def save_embedding(self, path: Path | str, embedding: np.ndarray) -> None:
-        """Stores an embedding [D] with the id of its space, as `.npz`: an enrolment to verify against."""
+    def save_embedding(self, path: Path | str, embedding: np.ndarray, seconds: float | None = None) -> None:
+        """Stores an embedding [D] with the id of its space, as `.npz`: an enrolment to verify against.
+
+        seconds: of sound in its recording, where known.
+        """
         path = Path(path)
         require(path.suffix == EMBEDDING, "a stored embedding ends in .npz", got=path.name)
         require(
@@ -145,14 +188,20 @@ class Verifier:
             got=f"shape {embedding.shape}",
         )
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, embedding=np.asarray(embedding, np.float32), space=np.array(self.space))
+            known = {} if seconds is None else {"seconds": np.array(seconds)}
+            np.savez(file, embedding=np.asarray(embedding, np.float32), space=np.array(self.space), **known)
 
     def load_embedding(self, path: Path | str) -> np.ndarray:
         """Reads what `save_embedding` wrote; refuses an embedding of another space."""
+        return self.load_voice(path)[0]
+
+    def load_voice(self, path: Path | str) -> tuple[np.ndarray, float | None]:
+        """`load_embedding`, with the seconds of sound in its recording; None where they were not stored."""
         remedy = "embed the recording again with this bundle"
         try:
             with np.load(path, allow_pickle=False) as stored:
                 embedding, space = stored["embedding"], str(stored["space"])
+                seconds = float(stored["seconds"]) if "seconds" in stored else None
         except FileNotFoundError:
             raise UserError(f"no embedding here: {path} does not exist", remedy=remedy) from None
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -164,7 +213,12 @@ class Verifier:
                 allowed=f"space {self.space}, of this bundle at {self.precision}",
                 remedy=remedy,
             )
-        return embedding
+        return embedding, seconds
+
+
+def read(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A path, or samples from memory → checked samples, float32 [N] at 16 kHz."""
+    return samples(source, sample_rate) if isinstance(source, np.ndarray) else read_audio(source)
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:

@@ -10,16 +10,18 @@ import numpy as np
 
 from distilvox.audio import AudioError
 from distilvox.ship.decision import Decision
+from distilvox.ship.quality import Quality
 from distilvox.ship.runtime import Verifier
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """One file of `embed_files`: `embedding` float32 [D], or `error`; the other is None."""
+    """One file of `embed_files`: `embedding` float32 [D] and the recording's figures, or `error`."""
 
     path: Path
     embedding: np.ndarray | None
     error: str | None
+    quality: Quality | None = None
 
 
 def embed_files(bundle: Verifier | Path | str, files: Sequence[Path | str]) -> Iterator[Embedded]:
@@ -38,7 +40,8 @@ def embed_files(bundle: Verifier | Path | str, files: Sequence[Path | str]) -> I
 
 def embed_file(verifier: Verifier, path: Path) -> Embedded:
     try:
-        return Embedded(path, verifier.embed(path), None)
+        voice = verifier.examine(path)
+        return Embedded(path, voice.embedding, None, voice.quality)
     except AudioError as error:
         return Embedded(path, None, error.reason)
 
@@ -49,9 +52,10 @@ def verify_files(
     second: Path | str,
     *,
     threshold: float | None = None,
+    false_accept: float | None = None,
     precision: str = "float32",
     threads: int = 1,
 ) -> Decision:
     """Opens a bundle and decides on two recordings, or on stored embeddings (`.npz`)."""
     verifier = Verifier.load(bundle, threads=threads, precision=precision)
-    return verifier.verify(first, second, threshold=threshold)
+    return verifier.verify(first, second, threshold=threshold, false_accept=false_accept)
