@@ -114,7 +114,9 @@ POINT = OperatingPoint(0.4, 0.01, "old.txt", 10_000, 1_000)
 
 
 def card(calibration: Calibration | None, point: OperatingPoint | None = POINT) -> Card:
-    return Card({}, "0" * 16, {}, None, {}, None, point, {}, {}, "0", {}, calibration)
+    return Card(
+        {"name": "x", "embedding_dim": 4}, "0" * 16, {}, None, {}, None, point, {}, {}, "0", {}, calibration
+    )
 
 
 def test_a_decision_states_ratio_probability_and_the_threshold_of_its_duration(done: Calibrated) -> None:

@@ -105,7 +105,7 @@ def test_a_reason_states_number_and_bound(rng: np.random.Generator) -> None:
 
 
 def test_gain_changes_the_level_alone(rng: np.random.Generator) -> None:
-    wave = chords(rng, 2 * RATE)
+    wave = throbbing(rng, 2 * RATE)
     loud, soft = measure(wave), measure(0.1 * wave)
     assert loud.level - soft.level == pytest.approx(20, abs=0.1)
     for name in ("seconds", "swing", "variety", "change", "drift"):
@@ -116,7 +116,6 @@ def test_silence_around_sound_counts_nothing(rng: np.random.Generator) -> None:
     wave = noise(rng, 2 * RATE, 0.5)
     padded = np.concatenate([np.zeros(RATE), wave, np.zeros(2 * RATE)])
     assert measure(padded).seconds == pytest.approx(measure(wave).seconds, abs=0.05)
-    assert measure(padded).swing == pytest.approx(measure(wave).swing, abs=0.5)
 
 
 def test_bandwidth_tells_a_telephone(rng: np.random.Generator) -> None:
