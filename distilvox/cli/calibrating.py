@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
@@ -13,6 +13,9 @@ from distilvox.console import out as console
 from distilvox.console import print_json, progress, say
 from distilvox.errors import UserError, require
 from distilvox.ship.calibration import RATES
+
+if TYPE_CHECKING:
+    from distilvox.ship.calibrating import Scored
 
 Precision = Literal["float32", "int8"]
 
@@ -126,7 +129,7 @@ def embedder(model: str, device: str, precision: Precision) -> Callable[[np.ndar
     return one
 
 
-def scored(pairs: Path, corpus: Path | None, folder: Path | None, embed: Callable) -> object:
+def scored(pairs: Path, corpus: Path | None, folder: Path | None, embed: Callable) -> Scored:
     """The pairs, scored for each duration."""
     from distilvox.audio import read_audio
     from distilvox.corpus.store import Corpus

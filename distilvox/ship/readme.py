@@ -186,7 +186,7 @@ WHAT = {
 
 def contents(card: Card) -> str:
     return "\n".join(
-        f"| `{name}` | {card.files[name]['bytes'] / 1e6:.1f} | {what} |" for name, what in WHAT.items()
+        f"| `{name}` | {card.files[name].get('bytes', 0) / 1e6:.1f} | {what} |" for name, what in WHAT.items()
     )
 
 

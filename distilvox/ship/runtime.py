@@ -188,8 +188,10 @@ class Verifier:
             got=f"shape {embedding.shape}",
         )
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
-            known = {} if seconds is None else {"seconds": np.array(seconds)}
-            np.savez(file, embedding=np.asarray(embedding, np.float32), space=np.array(self.space), **known)
+            length = np.array(np.nan if seconds is None else seconds)
+            np.savez(
+                file, embedding=np.asarray(embedding, np.float32), space=np.array(self.space), seconds=length
+            )
 
     def load_embedding(self, path: Path | str) -> np.ndarray:
         """Reads what `save_embedding` wrote; refuses an embedding of another space."""
@@ -201,7 +203,7 @@ class Verifier:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 embedding, space = stored["embedding"], str(stored["space"])
-                seconds = float(stored["seconds"]) if "seconds" in stored else None
+                length = float(stored["seconds"]) if "seconds" in stored else np.nan
         except FileNotFoundError:
             raise UserError(f"no embedding here: {path} does not exist", remedy=remedy) from None
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -213,7 +215,7 @@ class Verifier:
                 allowed=f"space {self.space}, of this bundle at {self.precision}",
                 remedy=remedy,
             )
-        return embedding, seconds
+        return embedding, None if np.isnan(length) else length
 
 
 def read(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
