@@ -61,7 +61,7 @@ def score_pairs(
             [row is not None for row in rows[whole]]
         )
         (kept,) = np.nonzero(there[test] & ~np.isnan(seconds[whole, enrol]))
-        scores = [float(rows[whole][a] @ rows[k][b]) for a, b in zip(enrol[kept], test[kept], strict=True)]  # type: ignore[operator]
+        scores = [float(rows[whole][a] @ rows[k][b]) for a, b in zip(enrol[kept], test[kept], strict=True)]
         sides = np.stack([seconds[whole, enrol[kept]], seconds[k, test[kept]]])
         parts.append(
             (np.array(scores), labels[kept], sides.min(axis=0), sides.max(axis=0), enrol[kept], test[kept])

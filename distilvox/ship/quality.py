@@ -199,7 +199,8 @@ def band_weights() -> np.ndarray:
     def mel(hertz: np.ndarray) -> np.ndarray:
         return 1127 * np.log1p(hertz / 700)
 
-    edges = np.linspace(*mel(np.array([LOWEST, HIGHEST])), BANDS + 2)
+    low, high = mel(np.array([LOWEST, HIGHEST])).tolist()
+    edges = np.linspace(low, high, BANDS + 2)
     bins = mel(np.arange(POINTS // 2 + 1) * SAMPLE_RATE / POINTS)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
