@@ -23,9 +23,8 @@ def noise(rng: np.random.Generator, n: int, slope: float) -> np.ndarray:
 
 def tones(rng: np.random.Generator, n: int) -> np.ndarray:
     time = np.arange(n) / RATE
-    return sum(
-        0.1 * np.sin(2 * np.pi * rng.uniform(100, 3_000) * time) for _ in range(int(rng.integers(1, 5)))
-    )
+    pitches = rng.uniform(100, 3_000, int(rng.integers(1, 5)))
+    return 0.1 * np.sin(2 * np.pi * pitches[:, None] * time).sum(axis=0)
 
 
 def chords(rng: np.random.Generator, n: int) -> np.ndarray:
