@@ -4,7 +4,7 @@ because Triton reads TRITON_INTERPRET=1 when it is imported."""
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -63,7 +63,9 @@ def test_the_numbers_of_the_blocks(
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("kd_scale", [8.0, 64.0])
-def test_one_non_target_speaker_teaches_nothing(kd_scale: float, own: bool, backend: str) -> None:
+def test_one_non_target_speaker_teaches_nothing(
+    kd_scale: float, own: bool, backend: Literal["torch", "triton"]
+) -> None:
     """Its softmax is 1 on both sides: what is left of the gradient is rounding, a few digits of the slope."""
     given = a_batch(6, 2, 16, 8, own=own, dtype=torch.float32)
     settings: dict[str, Any] = {"margin": 0.2, "scale": 32.0, "kd_scale": kd_scale, "temperature": 0.5}

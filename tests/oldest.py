@@ -73,7 +73,7 @@ def write(folder: Path, *names: str) -> None:
                 embeddings = loaded.backbone(features).numpy()
             truth |= {f"waves.{length}": waves, f"feats.{length}": features.numpy()}
             truth[f"embeddings.{length}"] = embeddings
-        np.savez(folder / f"{name}.npz", **truth)
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **truth)
 
 
 def check(folder: Path) -> list[str]:
@@ -109,9 +109,9 @@ def faults(bundle: Path, truth: dict[str, np.ndarray]) -> Iterator[str]:
         for length in LENGTHS:
             wanted = truth[f"embeddings.{length}"]
             found = session.run(None, {given: truth[f"{given}.{length}"]})[0]
-            error = float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
-            if not error <= LIMIT:
-                yield f"{bundle.name}/{file} at {length} samples: relative error {error:.1e}"
+            far = float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
+            if not far <= LIMIT:
+                yield f"{bundle.name}/{file} at {length} samples: relative error {far:.1e}"
     full, small = (Verifier.load(bundle, precision=precision) for precision in ("float32", "int8"))
     for wave in truth[f"waves.{LENGTHS[-1]}"]:
         agreement = cosine(full.embed(wave), small.embed(wave))

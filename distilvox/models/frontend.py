@@ -164,7 +164,7 @@ class FrontEnd:
         return cls(**values)
 
 
-GATE_DB = 40.0
+GATE_DB = 50.0
 """Between the pauses of clean speech and the quietest of its sounds; which depth costs what: docs/results.md."""
 
 PRESETS: dict[str, FrontEnd] = {
