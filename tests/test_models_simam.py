@@ -12,7 +12,7 @@ from distilvox.errors import UserError
 from distilvox.models import build, parameters_count
 from distilvox.models.simam import AttentivePlanes, SimAMConfig, SimAMResNet, simam
 
-SMALL = {"mels": 16, "embedding_dim": 5, "channels": 4, "blocks": (1, 1, 1, 1)}
+SMALL = {"mels": 16, "embedding_dim": 5, "channels": 8, "blocks": (1, 1, 1, 1)}
 
 
 def small(**options: Any) -> SimAMResNet:
