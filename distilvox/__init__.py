@@ -13,6 +13,10 @@ The parts, in the order in which speech flows through them:
 - `distilvox.study`       grids of runs on equal terms
 - `distilvox.report`      one HTML page that shows all of it
 
+What they share: `errors` and `console` (what people read), `files` (whole or absent), `names` (of utterances), `walk`
+(the audio under a folder), `sound` (channels, level, silence: one judgement everywhere), `containers` (what a file is,
+and what its header promises), `audio` (a file → samples).
+
 Importing `distilvox` imports none of them: the runtime on a phone must not pay for training.
 """
 

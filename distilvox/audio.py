@@ -1,67 +1,34 @@
-"""One utterance from a file: any format and rate that libsndfile reads, to mono float32.
+"""One utterance from a file: any format and rate that libsndfile reads, to one channel at one rate.
 
-libsndfile reads a cut-off file as if it were merely shorter. Half an utterance under a whole one's
-name is worse than none, so what the container promises is compared with what it holds.
-No torch here: the runtime that ships reads its audio through this file too.
+A file is read in blocks, twice: once to measure it, once to convert it. Hours of speech so take the memory of the
+result and of one block. No torch here: the runtime that ships reads its audio through this file too.
 """
 
 from __future__ import annotations
 
+import math
 import re
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
-from distilvox.errors import UserError
-
-SAMPLE_RATE = 16_000
-"""Samples a second, everywhere in distilvox."""
-
-MIN_SECONDS = 0.5
-"""The shortest utterance that a corpus, a student or the runtime takes."""
-
-SILENCE_PEAK = 1e-3
-"""A file whose largest deviation from its own mean stays below this (-60 dBFS) is silence."""
+from distilvox.containers import CONVERT, STREAMED_BYTES, check_container
+from distilvox.names import FOREIGN
+from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, AudioError, Levels, Sound, check_speech
 
 MIN_FILE_RATE = 2_000
 """The lowest sample rate that a speech file may have; a smaller one is a damaged header."""
 
-EXTENSIONS = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".sph", ".w64", ".rf64"),
-    *(".caf", ".au"),
-)
-"""Lower-case extensions of the formats that libsndfile reads."""
+_BLOCK, _MP3_BLOCK = 1 << 20, 1 << 24
+"""Samples, of all channels together, that are read at a time; after each, the decoder of MP3 has to find its place."""
 
-FOREIGN = (".m4a", ".aac", ".mp4", ".webm", ".mkv", ".mka", ".wma", ".amr", ".3gp", ".ra")
-"""Speech too, but in formats that libsndfile does not read: refused with advice, never overlooked."""
-
-_KNOWN = frozenset(EXTENSIONS + FOREIGN)
+_OVERHANG = 0.1  # seconds
 _UNKNOWN_FRAMES = 1 << 40
-_STREAMED_BYTES = 0x7FFF_0000  # sox and ffmpeg write sizes from here on when they write to a pipe
 _MP3_SLACK = 2 * 1152  # the length that an MP3 states may include the padding of its codec
-
-
-class AudioError(UserError):
-    """A file that cannot be used as speech; `reason` is short enough for a table."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"cannot use {path}: {reason}", remedy="replace the file or leave it out")
-
-
-def without_extension(name: str) -> str:
-    """The name without its audio extension, if it has a known one.
-
-    >>> without_extension("cv0001/se993/00.opus"), without_extension("anna/v1.2")
-    ('cv0001/se993/00', 'anna/v1.2')
-    """
-    stem, dot, extension = name.rpartition(".")
-    known = dot + extension.lower() in _KNOWN
-    return stem if known and stem and not stem.endswith("/") else name
 
 
 def read_audio(
@@ -71,115 +38,149 @@ def read_audio(
     min_seconds: float = MIN_SECONDS,
     allow_silence: bool = False,
 ) -> np.ndarray:
-    """Reads one utterance: mono (mean of the channels), resampled (soxr HQ), float32 [N] in about [-1, 1].
+    """Reads one utterance: one channel, resampled (soxr HQ), float32 [N] in [-1, 1].
 
-    A 16-bit file at `sample_rate` comes back exactly, as integer / 32768.
+    A 16-bit file of one channel at `sample_rate` comes back exactly, as integer / 32768. Several channels become
+    their mean, or one of them where they cancel; an offset is taken off; `sound.Levels` says what happens to samples
+    beyond full scale. `read_sound` tells what was done.
 
     Args:
         path: a file in any format that libsndfile reads.
         sample_rate: of the result, in Hz.
         min_seconds: anything shorter is refused.
-        allow_silence: accept files that never leave -60 dBFS.
+        allow_silence: accept files without sound, and with too little of it.
 
     Raises:
-        AudioError: with a `reason`: no such file, a folder, empty, not audio, truncated,
-            NaN or infinite samples, too short, silence.
+        AudioError: with a `reason`: no such file, a folder, empty, not audio (and what it is), truncated, a header
+            that states less than is there, NaN or infinite samples, too short, silence, too little sound.
+    """
+    return read_sound(
+        path, sample_rate=sample_rate, min_seconds=min_seconds, allow_silence=allow_silence
+    ).wave
+
+
+def read_sound(
+    path: Path | str,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    min_seconds: float = MIN_SECONDS,
+    allow_silence: bool = False,
+    span: tuple[float, float | None] | None = None,
+    dtype: type = np.float32,
+) -> Sound:
+    """`read_audio` with what was done to the file, and maybe of a part of it alone.
+
+    Args:
+        span: first and last second of the part; None as the last is the file's end.
+        dtype: float32, or int16 (times 32768, rounded), which needs half the memory.
     """
     path = Path(path)
-    stated = _stated(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            frames, rate, log, subtype = file.frames, file.samplerate, file.extra_info, file.subtype
-            if frames >= _UNKNOWN_FRAMES:
-                raise AudioError(path, "its header does not state its length: encode it again")
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
-        detail = str(error).strip().rpartition(": ")[2].rstrip(".").lower() or "libsndfile cannot read it"
-        if stated is not None or "lost sync" in detail:
-            raise AudioError(path, f"truncated: {stated or detail}") from None
-        raise AudioError(path, f"not audio ({detail})") from None
-    stated = stated or _logged(log) or _missing_frames(path, len(samples), frames, subtype)
-    if stated is not None:
-        raise AudioError(path, f"truncated: {stated}")
-    if rate < MIN_FILE_RATE:
-        raise AudioError(path, f"a sample rate of {rate} Hz, at least {MIN_FILE_RATE} Hz")
-    if not np.isfinite(samples).all():
-        raise AudioError(path, "NaN or infinite samples")
-    wave = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    shortest = round(min_seconds * sample_rate)
-    if len(wave) and rate != sample_rate:
-        wave = soxr.resample(wave, rate, sample_rate, quality="HQ")
-    if len(wave) < shortest or not len(wave):
-        hundredths = len(samples) * 100 // rate
+    file = _File(path, span)
+    if file.rate < MIN_FILE_RATE:
+        raise AudioError(path, f"a sample rate of {file.rate} Hz, at least {MIN_FILE_RATE} Hz")
+    levels = Levels(path, file.channels)
+    short = None
+    for number, block in enumerate(file.blocks()):
+        levels.add(block)
+        short = block if number == 0 else None  # a file of one block need not be read again
+    file.check_length(levels.frames)
+    treatment = levels.treatment()
+    notes = list(treatment.notes)
+    if file.rate != sample_rate:
+        notes.append(f"resampled: from {file.rate} Hz")
+    length = -(-levels.frames * sample_rate // file.rate)
+    wave = np.empty(length + 64, dtype=dtype)
+    used = 0
+    resampler = soxr.ResampleStream(file.rate, sample_rate, 1, dtype="float32", quality="HQ")
+    for block in file.blocks() if short is None else [short]:
+        mono = treatment.apply(block)
+        if file.rate != sample_rate:
+            mono = resampler.resample_chunk(np.ascontiguousarray(mono))
+        used = _append(wave, used, mono)
+    if file.rate != sample_rate and levels.frames:
+        used = _append(wave, used, resampler.resample_chunk(np.empty(0, np.float32), last=True))
+    wave = wave[:used]
+    if used < round(min_seconds * sample_rate) or not used:
+        hundredths = levels.frames * 100 // file.rate
         raise AudioError(path, f"too short: {hundredths / 100:.2f} s, at least {min_seconds:.2f} s")
     if not allow_silence:
-        mean = float(wave.mean(dtype=np.float64))
-        if max(float(wave.max()) - mean, mean - float(wave.min())) < SILENCE_PEAK:
-            raise AudioError(path, "silence")
-    return np.ascontiguousarray(wave, dtype=np.float32)
+        check_speech(wave, path, min_seconds=min_seconds, sample_rate=sample_rate)
+    return Sound(wave, tuple(notes))
 
 
-def _stated(path: Path) -> str | None:
-    """Checks the file itself; says what is missing of an Ogg or RIFF container, None if nothing is."""
-    if path.suffix.lower() in FOREIGN:
-        reason = f"libsndfile does not read {path.suffix.lower()}: convert it to FLAC or WAV first"
-        raise AudioError(path, reason)
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            magic = file.read(4)
-            if size == 0:
-                raise AudioError(path, "empty file")
-            if magic == b"OggS":
-                return _ogg_missing(file, size)
-            if magic in (b"RIFF", b"RF64"):
-                return _riff_missing(file, size)
-            return None
-    except FileNotFoundError:
-        raise AudioError(path, "no such file") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise AudioError(path, "a folder, not a file" if path.is_dir() else "no such file") from None
-    except PermissionError:
-        raise AudioError(path, "no permission to read it") from None
-    except OSError as error:
-        raise AudioError(path, f"cannot be read ({error.strerror})") from None
+def _append(wave: np.ndarray, used: int, part: np.ndarray) -> int:
+    """Puts float samples [n] into `wave` from `used` on, in its type and within its range; returns where they end."""
+    end = used + len(part)
+    if wave.dtype == np.int16:
+        wave[used:end] = np.clip(np.rint(part * np.float32(32768)), -32768, 32767)
+    else:
+        wave[used:end] = np.clip(part, np.float32(-1), np.float32(1))
+    return end
 
 
-def _ogg_missing(file: BinaryIO, size: int) -> str | None:
-    """Walks the pages (RFC 3533, section 6): the last must be whole, every stream must end."""
-    position, unended = 0, set()
-    while position + 4 <= size:
-        file.seek(position)
-        header = file.read(27)
-        if header[:4] != b"OggS":
-            break  # something appended after the last page, such as a tag
-        if len(header) < 27:
-            return "the last Ogg page is incomplete"
-        flags, serial, segments = header[5], header[14:18], header[26]
-        table = file.read(segments)
-        position += 27 + segments + sum(table)
-        if len(table) < segments or position > size:
-            return "the last Ogg page is incomplete"
-        unended.discard(serial) if flags & 4 else unended.add(serial)
-    return "the Ogg stream has no last page" if unended else None
+class _File:
+    """A file opened and compared with what it promises; `blocks` reads it, or a span of it, as often as wanted.
 
+    Raises:
+        AudioError: it cannot be opened, or its header says that it is not whole.
+    """
 
-def _riff_missing(file: BinaryIO, size: int) -> str | None:
-    """Compares the data chunk of a WAV or RF64 file with the file's size."""
-    position, long_size = 12, None
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"ds64" and length >= 16:
-            long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
-        if name == b"data":
-            promised = length if long_size is None or length != 0xFFFF_FFFF else long_size
-            there = size - position - 8
-            streamed = long_size is None and promised >= _STREAMED_BYTES
-            return None if streamed or there >= promised else f"{there:,} of {promised:,} bytes of samples"
-        position += 8 + length + (length & 1)
-    return None
+    def __init__(self, path: Path, span: tuple[float, float | None] | None) -> None:
+        self.path = path
+        if path.suffix.lower() in FOREIGN:
+            raise AudioError(path, f"libsndfile does not read {path.suffix.lower()}: {CONVERT}")
+        self._missing = check_container(path)
+        with self._explained(), soundfile.SoundFile(path) as file:
+            self.rate, self.channels = file.samplerate, file.channels
+            self._frames, self._is_mp3, log = file.frames, file.subtype.startswith("MPEG"), file.extra_info
+        if self._frames >= _UNKNOWN_FRAMES:
+            raise AudioError(path, "its header does not state its length: encode it again")
+        if (missing := self._missing or _logged(log)) is not None:
+            raise AudioError(path, f"truncated: {missing}")
+        self._first, self._last = (0, None) if span is None else self._range(*span)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Float32 [n, K], one block after the other."""
+        size = max(1, (_MP3_BLOCK if self._is_mp3 else _BLOCK) // self.channels)
+        with self._explained(), soundfile.SoundFile(self.path) as file:
+            at, end = 0, math.inf if self._last is None else self._last
+            if self._first and file.seekable():
+                at = file.seek(self._first)
+            while at < end:
+                block = file.read(int(min(size, end - at)), dtype="float32", always_2d=True)
+                if not len(block):
+                    return
+                skipped = max(0, self._first - at)  # only where the file cannot be sought in
+                at += len(block)
+                if skipped < len(block):
+                    yield block[skipped:]
+
+    def check_length(self, decoded: int) -> None:
+        """Compares the frames that the header promises with those that were decoded."""
+        promised = (self._frames if self._last is None else self._last) - self._first
+        slack = _MP3_SLACK if self._is_mp3 else 0
+        if decoded + slack < promised:
+            raise AudioError(self.path, f"truncated: {decoded:,} of {promised:,} samples")
+
+    def _range(self, start: float, end: float | None) -> tuple[int, int | None]:
+        """A span in frames; its end may miss the file's by a rounding."""
+        first, last = round(start * self.rate), None if end is None else round(end * self.rate)
+        if first >= self._frames or (last or 0) > self._frames + _OVERHANG * self.rate:
+            shown = f"{start:.2f} s to {'its end' if end is None else f'{end:.2f} s'}"
+            length = self._frames / self.rate
+            raise AudioError(self.path, f"{shown} is wanted, and the recording has {length:.2f} s")
+        return first, None if last is None else min(last, self._frames)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """libsndfile's complaints as reasons."""
+        try:
+            yield
+        except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
+            detail = str(error).strip().rpartition(": ")[2].rstrip(".").lower() or "libsndfile cannot read it"
+            if self._missing is not None or "lost sync" in detail:
+                raise AudioError(self.path, f"truncated: {self._missing or detail}") from None
+            raise AudioError(self.path, f"not audio ({detail})") from None
 
 
 def _logged(log: str) -> str | None:
@@ -187,16 +188,6 @@ def _logged(log: str) -> str | None:
     pattern = r"^\s*(?:SSND|Data Size|data|riff)\s*:\s*(\d+) \(should be (\d+)\)"
     for match in re.finditer(pattern, log, re.MULTILINE):
         promised, there = int(match[1]), int(match[2])
-        if there < promised < _STREAMED_BYTES:
+        if there < promised < STREAMED_BYTES:
             return f"{there:,} of {promised:,} bytes"
     return None
-
-
-def _missing_frames(path: Path, decoded: int, frames: int, subtype: str) -> str | None:
-    """Compares the number of samples that the header promises with those that were decoded."""
-    if path.suffix.lower() == ".sph":
-        with path.open("rb") as file:
-            count = re.search(rb"sample_count -i (\d+)", file.read(4096))
-        frames = max(frames, int(count[1]) if count else 0)
-    slack = _MP3_SLACK if subtype.startswith("MPEG") else 0
-    return f"{decoded:,} of {frames:,} samples" if decoded + slack < frames else None

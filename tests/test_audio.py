@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from distilvox.audio import EXTENSIONS, SAMPLE_RATE, SILENCE_PEAK, AudioError, read_audio, without_extension
+from distilvox.audio import read_audio, read_sound
 from distilvox.errors import UserError
+from distilvox.names import EXTENSIONS, without_extension
+from distilvox.sound import SAMPLE_RATE, SILENCE_PEAK, AudioError
 
 
 def noise(rng: np.random.Generator, seconds: float = 1.0, rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -193,3 +196,31 @@ def test_only_known_extensions_are_cut_from_names() -> None:
     assert without_extension("a/.wav") == "a/.wav"
     assert without_extension("") == ""
     assert all(without_extension(f"x{extension}") == "x" for extension in EXTENSIONS)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_blocks_change_nothing(
+    tmp_path: Path, rng: np.random.Generator, rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(
+        tmp_path / "a.wav", np.stack([noise(rng, 2, rate), noise(rng, 2, rate)], 1), rate, subtype="FLOAT"
+    )
+    whole, integers = read_sound(tmp_path / "a.wav"), read_sound(tmp_path / "a.wav", dtype=np.int16)
+    assert np.array_equal(integers.wave, np.rint(whole.wave * 32768))
+    monkeypatch.setattr("distilvox.audio._BLOCK", 1000)
+    assert np.array_equal(read_sound(tmp_path / "a.wav").wave, whole.wave)
+    assert np.array_equal(read_sound(tmp_path / "a.wav", dtype=np.int16).wave, integers.wave)
+
+
+def test_hours_take_the_memory_of_the_result_and_of_a_block(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A minute of eight channels at 48 kHz: 92 MB of floats, 2 MB as a corpus holds it."""
+    block = (9000 * rng.standard_normal((48_000, 8))).astype(np.int16)
+    with soundfile.SoundFile(tmp_path / "a.wav", "w", 48_000, 8) as file:
+        for _ in range(60):
+            file.write(block)
+    tracemalloc.start()
+    wave = read_sound(tmp_path / "a.wav", dtype=np.int16).wave
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(wave) == 60 * SAMPLE_RATE
+    assert peak < wave.nbytes + 40_000_000

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from distilvox.corpus import pack as module
-from distilvox.corpus.decode import Decoded
+from distilvox.corpus.decode import Decoded, Job
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from tests.test_corpus_pack import put, quietly, speech
@@ -63,12 +63,12 @@ def test_resumed_after_a_kill_equals_uninterrupted(
     kill_half_way(folder, tmp_path / "c")
     with pytest.raises(UserError, match="pack did not finish; run it again to resume"):
         Corpus.open(tmp_path / "c")
-    decoded: list[str] = []
+    decoded: list[Job] = []
     real = module.decode
 
-    def counted(path: str) -> Decoded:
-        decoded.append(path)
-        return real(path)
+    def counted(job: Job) -> Decoded:
+        decoded.append(job)
+        return real(job)
 
     monkeypatch.setattr(module, "decode", counted)
     with (tmp_path / "c.partial/audio.bin").open("ab") as file:

@@ -130,11 +130,16 @@ def test_the_share_itself_is_still_allowed(tmp_path: Path, folder: Path) -> None
     assert quietly(folder, tmp_path / "c", max_rejected=1 / 7).packed == 6
 
 
-def test_all_bad_is_still_a_corpus_if_that_was_allowed(tmp_path: Path) -> None:
+def test_an_empty_corpus_is_never_made(tmp_path: Path) -> None:
     (tmp_path / "s/anna").mkdir(parents=True)
     (tmp_path / "s/anna/1.wav").touch()
-    report = quietly(tmp_path / "s", tmp_path / "c", max_rejected=1.0)
-    assert (report.packed, len(report.corpus), report.hours) == (0, 0, 0.0)
+    with pytest.raises(
+        UserError, match=r"1 of 1 \(100.0%\); nothing was packed(.|\n)*at least one usable"
+    ) as caught:
+        quietly(tmp_path / "s", tmp_path / "c", max_rejected=1.0)
+    assert caught.value.exit_code == 1
+    assert "--max-rejected" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.rejected.tsv", "s"]
 
 
 def test_neither_order_nor_processes_change_a_bit(
@@ -189,14 +194,57 @@ def test_sources_with_nothing_in_them(tmp_path: Path) -> None:
     assert not (tmp_path / "c.partial").exists()
 
 
-def test_clipping_and_a_lone_speaker_are_noted(tmp_path: Path, rng: np.random.Generator) -> None:
-    put(tmp_path / "s/audio/anna/1.wav", 9 * speech(rng), subtype="FLOAT")
-    put(tmp_path / "s/audio/bert/1.wav", speech(rng), subtype="FLOAT")
+def test_what_was_done_to_files_is_counted_and_listed(tmp_path: Path, rng: np.random.Generator) -> None:
+    wave = speech(rng)
+    put(tmp_path / "s/anna/loud.wav", 9 * wave, subtype="FLOAT")
+    put(tmp_path / "s/anna/whole.wav", np.rint(32768 * wave), subtype="FLOAT")
+    put(tmp_path / "s/bert/offset.wav", wave + 5, subtype="FLOAT")
+    put(tmp_path / "s/bert/stereo.wav", np.stack([wave, speech(rng)], 1))
+    put(tmp_path / "s/bert/turned.wav", np.stack([wave, -wave], 1), rate=8000)
+    put(tmp_path / "s/carl/plain.wav", wave)
+    (tmp_path / "s/carl/again").symlink_to(tmp_path)
     report = quietly(tmp_path / "s", tmp_path / "c")
-    assert [note.split(",")[0] for note in report.notes[1:]] == ["there is one speaker only"]
-    assert "clipped" in report.notes[0]
+    listed = [line.split("\t") for line in (tmp_path / "c/notes.tsv").read_text().splitlines()]
+    assert [path for path, _ in listed] == [
+        *("path", "anna/loud.wav", "anna/whole.wav", "bert/offset.wav", "bert/stereo.wav"),
+        *("bert/turned.wav", "bert/turned.wav", "carl/again"),
+    ]
+    kinds = [note.partition(":")[0] for note in report.notes]
+    assert kinds == ["beyond full scale", "left out", "offset", "resampled", "several channels"]
+    assert "2 files, such as anna/loud.wav" in report.notes[0]
+    assert "one speaker" not in report.summary()
+    assert f"which files these are says {tmp_path / 'c/notes.tsv'}" in report.summary()
+    corpus = report.corpus
+    plain = corpus.wave(corpus.index("carl/plain")).astype(float)
+    for name in ("anna/loud", "anna/whole", "bert/offset"):
+        again = corpus.wave(corpus.index(name)).astype(float)
+        assert np.corrcoef(plain, again)[0, 1] > 0.9999, name
+
+
+def test_one_folder_above_the_speakers_is_noted(tmp_path: Path, rng: np.random.Generator) -> None:
+    for name in ("anna", "bert"):
+        put(tmp_path / f"s/audio/{name}/1.wav", speech(rng))
+    report = quietly(tmp_path / "s", tmp_path / "c")
+    assert [note.split(",")[0] for note in report.notes] == ["there is one speaker only"]
     assert report.summary().startswith("note: ")
-    assert report.corpus.wave(0).max() == 32767
+
+
+def test_parts_of_files_are_cut_to_the_sample(tmp_path: Path, rng: np.random.Generator) -> None:
+    whole = (20_000 * speech(rng, 5)).astype(np.int16)
+    for name in ("a.wav", "a.flac"):
+        put(tmp_path / "s/x" / name, whole)
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "utterance,path,speaker,start,end\na,x/a.wav,x,1.5,2.25\nb,x/a.flac,x,4,\nc,x/a.wav,x,4.5,6\nd,x/a.wav,x,6,7\n"
+    )
+    report = quietly(tmp_path / "s", tmp_path / "c", table=table, max_rejected=0.5)
+    corpus = report.corpus
+    assert np.array_equal(corpus.wave(0), whole[24_000:36_000])
+    assert np.array_equal(corpus.wave(1), whole[64_000:])
+    assert [reason for _, reason in report.rejected] == [
+        "4.50 s to 6.00 s is wanted, and the recording has 5.00 s",
+        "6.00 s to 7.00 s is wanted, and the recording has 5.00 s",
+    ]
 
 
 def test_a_name_that_is_not_text_is_rejected(tmp_path: Path, folder: Path, rng: np.random.Generator) -> None:

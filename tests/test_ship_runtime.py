@@ -16,14 +16,16 @@ import soundfile
 from onnx import TensorProto, helper, numpy_helper
 
 from distilvox.audio import AudioError
+from distilvox.corpus.decode import decode
 from distilvox.errors import UserError
 from distilvox.files import sha256_file
 from distilvox.seal import sealed
 from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import CARD_VERSION, FILES, Card, OperatingPoint
 from distilvox.ship.decision import decide
-from distilvox.ship.runtime import Verifier, cosine, samples
+from distilvox.ship.runtime import Verifier, cosine, samples, sound_of
 from distilvox.ship.verify import embed_files, verify_files
+from distilvox.sound import Sound
 
 POINT = OperatingPoint(0.5, 0.01, "dev.txt", 41_746, 1_746, 0.012, 0.08, "by hand")
 
@@ -212,7 +214,12 @@ def test_another_sample_rate_is_resampled_alike_in_file_and_memory(bundle: Path,
         (np.full(16_000, np.nan), AudioError, "NaN or infinite"),
         (np.zeros((2, 16_000)), UserError, "must be of one channel"),
         (np.zeros(16_000, complex), UserError, "must be numbers"),
-        (np.linspace(-9_000, 9_000, 16_000), UserError, r"must lie in about \[-1, 1\]"),
+        (np.eye(1, 64_000, 16_000)[0], AudioError, "too little sound: 0.00 s, at least 0.40 s"),
+        (
+            1e15 * np.sin(np.arange(16_000)),
+            AudioError,
+            r"beyond full scale: up to 1e\+15, and full scale is 1",
+        ),
     ],
 )
 def test_samples_that_are_no_speech_are_refused(
@@ -220,6 +227,39 @@ def test_samples_that_are_no_speech_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         samples(given)
+
+
+def test_files_and_memory_are_judged_alike(bundle: Path, wave: np.ndarray, tmp_path: Path) -> None:
+    """Whatever its level and offset, a recording is the same in a corpus, in a file and in memory."""
+    verifier = Verifier.load(bundle)
+    for name, given in {
+        "plain": wave,
+        "integers saved as floats": np.rint(wave * 32768),
+        "three times full scale": wave / np.abs(wave).max() * 3,
+        "an offset": wave * 0.4 + 5,
+    }.items():
+        given = given.astype(np.float32)
+        soundfile.write(tmp_path / "a.wav", given, 16_000, subtype="FLOAT")
+        np.testing.assert_array_equal(verifier.embed(tmp_path / "a.wav"), verifier.embed(given))
+        packed = decode((str(tmp_path / "a.wav"), None))
+        assert isinstance(packed, Sound)
+        assert np.abs(packed.wave / 32768 - samples(given)).max() <= 1 / 32768, name
+        assert packed.notes == sound_of(tmp_path / "a.wav").notes == sound_of(given).notes
+
+
+def test_a_long_recording_is_the_mean_of_its_windows(
+    bundle: Path, wave: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = Verifier.load(bundle)
+    at_once = verifier.embed(np.tile(wave, 4))
+    monkeypatch.setattr("distilvox.ship.runtime.LONGEST_SECONDS", len(wave) // 16_000)
+    sound = sound_of(np.tile(wave, 4))
+    assert [note.partition(":")[0] for note in sound.notes] == ["long"]
+    assert verifier.score(verifier.embed_sound(sound), at_once) > 0.99
+    padded = np.concatenate([wave, np.zeros(8 * len(wave), np.float32)])
+    assert (
+        verifier.score(verifier.embed(padded), verifier.embed(wave)) > 0.99
+    )  # windows of silence weigh nothing
 
 
 def test_half_a_second_is_enough(bundle: Path, wave: np.ndarray) -> None:

@@ -271,6 +271,47 @@ def test_a_bank_from_folders(tmp_path: Path, rng: np.random.Generator) -> None:
         load_bank(room_folder=tmp_path / "empty")
 
 
+def test_a_bank_by_the_rules_of_pack(
+    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """macOS's files are no noises; what cannot be used is named in pack's words, and stops a run only if it is much."""
+    for k in range(3):
+        soundfile.write(tmp_path / f"{k}.wav", rng.uniform(-0.5, 0.5, (3000, 8)), RATE)
+    (tmp_path / "._0.wav").write_bytes(b"\0\5\x16\7" + b"\0" * 4000)
+    assert len(load_bank(tmp_path, tmp_path).noises) == 3
+    bad = {
+        "silent.wav": "silence",
+        "x.m4a": "libsndfile does not read .m4a",
+        "y.wav": "MPEG-4",
+        "z.wav": "empty file",
+    }
+    soundfile.write(tmp_path / "silent.wav", np.zeros(3000), RATE)
+    (tmp_path / "x.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    (tmp_path / "y.wav").write_bytes(b"\0\0\0\x20ftypM4A ")
+    (tmp_path / "z.wav").touch()
+    for noun, folders in (("noises", (tmp_path, None)), ("rooms", (None, tmp_path))):
+        with pytest.raises(
+            UserError, match=f"files of this folder of {noun} cannot be used: 4 of 7"
+        ) as caught:
+            load_bank(*folders)
+        for name, reason in bad.items():
+            assert f"{name}: {reason}" in str(caught.value)
+    for name in list(bad)[1:]:
+        (tmp_path / name).unlink()
+    for k in range(3, 100):
+        soundfile.write(tmp_path / f"{k}.wav", rng.uniform(-0.5, 0.5, 30), RATE)
+    capsys.readouterr()
+    assert len(load_bank(tmp_path).noises) == 100
+    assert "noises: 1 of 101 files left out: silent.wav: silence" in capsys.readouterr().err
+
+
+def test_a_faint_room_is_a_room(tmp_path: Path) -> None:
+    response = np.zeros(3000)
+    response[[10, 200]] = 2e-4, 1e-4
+    soundfile.write(tmp_path / "a.wav", response, RATE, subtype="FLOAT")
+    assert load_bank(room_folder=tmp_path).rooms[0][0] == pytest.approx(2 / 5**0.5)
+
+
 def test_the_real_bank_loads(shared: Path) -> None:
     folder = shared / "corpora" / "noise"
     bank = load_bank(folder / "background", folder / "rooms")

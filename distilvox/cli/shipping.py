@@ -123,7 +123,8 @@ def embed(
                 continue
             vector = [round(float(x), 7) for x in item.embedding]
             figures = item.quality.to_json() if item.quality else {}
-            print(json.dumps({"file": str(item.path), "embedding": vector, "quality": figures}))  # noqa: T201
+            notes = {"notes": item.notes} if item.notes else {}
+            print(json.dumps({"file": str(item.path), "embedding": vector, "quality": figures, **notes}))  # noqa: T201
             if out_folder is not None:
                 stored = out_folder / f"{item.path.stem}.npz"
                 verifier.save_embedding(stored, item.embedding, figures.get("seconds"))

@@ -5,13 +5,17 @@
 - `subset`     some of its speakers and utterances, as a corpus of their own
 - `table`      the row of an utterance; Parquet
 - `tables`     a TSV or CSV list of utterances, as people keep them
+- `spans`      which columns of it cut a part out of a file
+- `text`       tables and lists in the encodings that people save them in
 - `sources`    what there is to pack: a folder or a table, filtered by `--where`
 - `decode`     one file → int16 samples or the reason why not, in a process of its own
 - `journal`    what a killed `pack` had done, so that the next one goes on from there
 - `pack`       sources → store, with the bad files named
+- `outcome`    what a pack found: its report, what was rejected and noted
 - `synthetic`  speakers that do not exist, for the demo
 - `trials`     lists of verification trials
 - `licence`    of the speech, stated in a corpus
 - `check`      types, places and samples: whether a corpus is what its files say
+- `pairs`      a trial list drawn from a corpus that has none
 - `describe`   what is in a corpus
 """

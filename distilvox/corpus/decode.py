@@ -11,32 +11,29 @@ from multiprocessing.connection import wait
 
 import numpy as np
 
-from distilvox.audio import AudioError, read_audio
+from distilvox.audio import read_sound
+from distilvox.sound import AudioError, Sound
 
-Decoded = tuple[np.ndarray, int] | str
-"""Samples int16 [N] and how many of them were clipped, or the reason why the file cannot be used."""
+Job = tuple[str, tuple[float, float | None] | None]
+"""A file, and the seconds of it that are wanted; None is all of it."""
+
+Decoded = Sound | str
+"""Samples int16 [N] and notes, or the reason why the file cannot be used."""
 
 
-def decode(path: str) -> Decoded:
-    """Reads one file as a corpus holds it."""
+def decode(job: Job) -> Decoded:
+    """Reads one file, or a part of it, as a corpus holds it."""
     try:
-        return to_int16(read_audio(path))
+        return read_sound(job[0], span=job[1], dtype=np.int16)
     except AudioError as error:
         return error.reason
     except MemoryError:
         return "too long for the memory of this machine"
 
 
-def decode_all(paths: Sequence[str]) -> list[Decoded]:
+def decode_all(jobs: Sequence[Job]) -> list[Decoded]:
     """Reads several files: one message between processes instead of many."""
-    return [decode(path) for path in paths]
-
-
-def to_int16(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """Float [N] in [-1, 1] → int16 [N] (times 32768, rounded, clipped), and the number of clipped samples."""
-    scaled = np.rint(wave * np.float32(32768.0))
-    clipped = int(np.count_nonzero((scaled > 32767) | (scaled < -32768)))
-    return np.clip(scaled, -32768, 32767).astype(np.int16), clipped
+    return [decode(job) for job in jobs]
 
 
 def start_worker() -> None:

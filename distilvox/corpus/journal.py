@@ -20,11 +20,11 @@ from distilvox.corpus.sources import Item
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The fate of one utterance: its length and clipped samples, or the reason of its rejection."""
+    """The fate of one utterance: its length and what was noted of it, or the reason of its rejection."""
 
     utterance: str
     samples: int = 0
-    clipped: int = 0
+    notes: Sequence[str] = ()
     reason: str | None = None
 
 

@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,8 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from distilvox import files
 from distilvox.corpus.decode import Decoded, decode, decode_all, start_worker
 from distilvox.corpus.journal import Entry, Journal, fingerprint, read_journal
+from distilvox.corpus.outcome import PackReport, counted, listing, of_speakers, refusal, shown
 from distilvox.corpus.sources import Item, Source, find
-from distilvox.corpus.store import Corpus, CorpusWriter, refuse_existing
+from distilvox.corpus.store import CorpusWriter, refuse_existing
 from distilvox.corpus.table import Row
 from distilvox.errors import UserError, require
 from distilvox.locks import alone
@@ -32,34 +32,7 @@ from distilvox.locks import alone
 _TOGETHER, _TOGETHER_BYTES = 16, 2_000_000  # files, and their size, in a message between processes
 _FEW = 64  # below this, starting processes takes longer than decoding
 _FLUSH_UTTERANCES, _FLUSH_SECONDS = 100, 2.0
-_CLIPPED_SHARE = 1e-3
-
-
-@dataclass(frozen=True)
-class PackReport:
-    """What a pack did: utterances packed, (path, reason) of the rejected, ignored files by extension."""
-
-    corpus: Corpus
-    packed: int
-    rejected: list[tuple[str, str]]
-    ignored: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    hours: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-    def summary(self) -> str:
-        """The last line that `distilvox pack` prints, after one line for each note."""
-        where = f" (named in {self.corpus.path / 'rejected.tsv'})" if self.rejected else ""
-        ignored = "".join(f", {count} {extension}" for extension, count in self.ignored.items())
-        lines = [f"note: {note}" for note in self.notes]
-        if ignored:
-            lines.append(f"ignored {sum(self.ignored.values()):,} files that are no audio: {ignored[2:]}")
-        lines.append(
-            f"packed {self.packed:,} utterances of {len(self.corpus.speakers):,} speakers, "
-            f"{self.hours:.2f} h of speech, in {self.seconds:.0f} s; "
-            f"rejected {len(self.rejected):,}{where} -> {self.corpus.path}"
-        )
-        return "\n".join(lines)
+_WAITING_BYTES = 1 << 28  # of files whose samples may wait for the writer
 
 
 def pack(
@@ -110,18 +83,19 @@ def _pack(
     started: float,
 ) -> PackReport:
     writer, entries = _write(found, out, {"table": str(table), "where": sorted(where)}, jobs, progress)
-    rejected = found.rejected + [
-        (item.path, entry.reason)
-        for item, entry in zip(found.items, entries, strict=True)
-        if entry.reason is not None
-    ]
-    rejected = sorted((_shown(path, source), reason) for path, reason in rejected)
+    fates = list(zip(found.items, entries, strict=True))
+    rejected = found.rejected + [(item.path, e.reason) for item, e in fates if e.reason is not None]
+    rejected = shown(rejected, source)
+    notes = shown(found.notes + [(item.path, note) for item, entry in fates for note in entry.notes], source)
     packed = len(found.items) + len(found.rejected) - len(rejected)
-    if len(rejected) > max_rejected * (packed + len(rejected)):
-        raise _too_many(rejected, packed + len(rejected), max_rejected, writer, out)
+    if not packed or len(rejected) > max_rejected * (packed + len(rejected)):
+        writer.abort()
+        raise refusal(rejected, packed, max_rejected, out)
     with files.explain_disk_errors(out):
         (writer.partial / "journal.jsonl").unlink()
-        files.write_text(writer.partial / "rejected.tsv", _listing(rejected))
+        files.write_text(writer.partial / "rejected.tsv", listing(rejected, "reason"))
+        if notes:
+            files.write_text(writer.partial / "notes.tsv", listing(notes, "note"))
     corpus = writer.finish()
     return PackReport(
         corpus=corpus,
@@ -130,7 +104,7 @@ def _pack(
         ignored=found.ignored,
         seconds=time.monotonic() - started,
         hours=corpus.seconds / 3600,
-        notes=_notes(corpus, entries),
+        notes=[*counted(notes), *of_speakers(corpus)],
     )
 
 
@@ -157,9 +131,8 @@ def _write(
             if isinstance(result, str):
                 entry = Entry(item.utterance, reason=result)
             else:
-                wave, clipped = result
-                entry = Entry(item.utterance, len(wave), clipped)
-                writer.append(_row(item, len(wave)), wave)
+                entry = Entry(item.utterance, len(result.wave), result.notes)
+                writer.append(_row(item, len(result.wave)), result.wave)
             entries.append(entry)
             journal.add(entry)
             bar.advance(task)
@@ -173,17 +146,20 @@ def _write(
 def _decode(items: Sequence[Item], jobs: int) -> Generator[tuple[Item, Decoded], None, None]:
     """Decodes in the order of the items, a bounded number ahead of the writer."""
     if jobs == 1 or len(items) < _FEW:
-        yield from ((item, decode(item.path)) for item in items)
+        yield from ((item, decode((item.path, item.span))) for item in items)
         return
     groups = deque(_grouped(items))
     running: deque[tuple[list[Item], Future[list[Decoded]]]] = deque()
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start_worker)
+    waiting = 0  # bytes of the files that are being read, or were and wait
+    pool = _pool(jobs)
     try:
         while groups or running:
-            while groups and len(running) < 4 * jobs:
+            while groups and (not running or (len(running) < 4 * jobs and waiting < _WAITING_BYTES)):
                 group = groups.popleft()
-                running.append((group, pool.submit(decode_all, [item.path for item in group])))
+                waiting += sum(item.size for item in group)
+                running.append((group, pool.submit(decode_all, [(item.path, item.span) for item in group])))
             group, future = running.popleft()
+            waiting -= sum(item.size for item in group)
             yield from zip(group, future.result(), strict=True)
     except BrokenProcessPool:
         raise UserError(
@@ -194,6 +170,18 @@ def _decode(items: Sequence[Item], jobs: int) -> Generator[tuple[Item, Decoded],
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    """Processes that decode; a system without room for their locks (a full /dev/shm) is an error with a remedy."""
+    try:
+        return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start_worker)
+    except OSError as error:
+        raise UserError(
+            f"no processes can be started: {error.strerror}",
+            remedy="free some space in /dev/shm, or decode in this process: --jobs 1",
+            exit_code=1,
+        ) from error
 
 
 def _grouped(items: Sequence[Item]) -> Iterator[list[Item]]:
@@ -218,45 +206,3 @@ def _bar(progress: bool) -> Progress:
 
 def _row(item: Item, samples: int) -> Row:
     return Row(item.utterance, item.speaker, item.session, samples, item.columns)
-
-
-def _shown(path: str, source: Path) -> str:
-    """The path relative to the source where it lies in it, with nothing that breaks a table's line."""
-    shown = str(Path(path).relative_to(source)) if Path(path).is_relative_to(source) else path
-    shown = shown.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-
-
-def _listing(rejected: Sequence[tuple[str, str]]) -> str:
-    return "path\treason\n" + "".join(f"{path}\t{reason}\n" for path, reason in rejected)
-
-
-def _too_many(
-    rejected: Sequence[tuple[str, str]], total: int, allowed: float, writer: CorpusWriter, out: Path
-) -> UserError:
-    """Leaves the list of rejected files beside `out`, and nothing else."""
-    writer.abort()
-    listing = out.with_name(out.name + ".rejected.tsv")
-    files.write_text(listing, _listing(rejected))
-    first = "".join(f"\n             {path}: {reason}" for path, reason in rejected[:5])
-    more = f"\n             and {len(rejected) - 5:,} more" if len(rejected) > 5 else ""
-    return UserError(
-        f"too many files cannot be used: {len(rejected):,} of {total:,} ({len(rejected) / total:.1%}); "
-        f"nothing was packed",
-        got=first.lstrip() + more,
-        allowed=f"{allowed:.1%} (--max-rejected {allowed:g})",
-        remedy=f"see {listing} for all of them; mend them, or raise --max-rejected",
-        exit_code=1,
-    )
-
-
-def _notes(corpus: Corpus, entries: Sequence[Entry]) -> list[str]:
-    notes = []
-    clipped = sum(entry.clipped for entry in entries)
-    share = clipped / max(1, int(corpus.samples.sum()))
-    if share > _CLIPPED_SHARE:
-        notes.append(f"{share:.2%} of the samples were beyond full scale and have been clipped")
-    if len(corpus.speakers) == 1 and len({session.split("/")[0] for session in corpus.sessions}) > 1:
-        name = corpus.speakers[0]
-        notes.append(f"there is one speaker only, {name!r}: if that folder holds speakers, pack SRC/{name}")
-    return notes

@@ -9,12 +9,13 @@ import numpy as np
 from distilvox.corpus.store import Corpus
 from distilvox.errors import require
 from distilvox.files import write_text
+from distilvox.names import is_name
 
 
 def draw_trials(
     corpus: Corpus, out: Path, *, target: int = 2_000, non_target: int = 20_000, seed: int = 0
 ) -> int:
-    """Writes a VoxCeleb list (`label enrol test`) over the corpus.
+    """Writes a VoxCeleb list (`label enrol test`, separated by tabs) over the corpus.
 
     Target trials are pairs of one speaker's utterances; where the speaker has several sessions, pairs across
     sessions come first, since two utterances of one recording are too easy. Non-target trials join utterances of
@@ -30,12 +31,14 @@ def draw_trials(
         The number of trials written.
 
     Raises:
-        UserError: the corpus has one speaker, or no speaker with two utterances.
+        UserError: the corpus has one speaker, or no speaker with two utterances, or a name that no list can hold.
     """
     require(target >= 1 and non_target >= 1, "a trial list needs both kinds", got=f"{target}, {non_target}")
     require(
         len(corpus.speakers) >= 2, "trials need two speakers", got=f"{len(corpus.speakers)} in {corpus.path}"
     )
+    bad = next((name for name in corpus.utterances if not is_name(name)), None)
+    require(bad is None, "a name has control characters, which no list can hold", got=ascii(bad))
     rng = np.random.default_rng(seed)
     across, within = _same_speaker_pairs(corpus)
     same = [across[k] for k in rng.permutation(len(across))] + [
@@ -46,7 +49,7 @@ def draw_trials(
     chosen += [(0, *pair) for pair in _different_speaker_pairs(corpus, non_target, rng)]
     names = corpus.utterances
     lines = [
-        f"{label} {names[a]} {names[b]}\n"
+        f"{label}\t{names[a]}\t{names[b]}\n"
         for label, a, b in (chosen[k] for k in rng.permutation(len(chosen)))
     ]
     write_text(out, "".join(lines))

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from distilvox.audio import EXTENSIONS, FOREIGN, without_extension
 from distilvox.corpus.tables import Table, read_table
 from distilvox.errors import UserError, require, unknown
+from distilvox.names import EXTENSIONS, FOREIGN, composed, is_name, without_extension
+from distilvox.walk import walk
 
 LAYOUT = "SRC/speaker/[session/]utterance.ext, or a TSV or CSV table given with --table"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One utterance to pack. `size` (bytes) and `changed` (ns) tell whether its file is still the same."""
+    """One utterance to pack, from a file or from the seconds `span` of it (None as the last is the file's end).
+
+    `size` (bytes) and `changed` (ns) tell whether its file is still the same.
+    """
 
     utterance: str
     speaker: str
@@ -32,15 +36,20 @@ class Item:
     size: int
     changed: int
     columns: dict[str, Any] = field(default_factory=dict)
+    span: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """Everything found: items sorted by utterance, rejected (path, reason), ignored files by extension."""
+    """Everything found: items sorted by utterance, rejected (path, reason), ignored files by extension.
+
+    `notes` (path, "kind: detail") says what was found odd and packed all the same, or left out.
+    """
 
     items: list[Item]
     rejected: list[tuple[str, str]]
     ignored: dict[str, int] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def find(root: Path, *, table: Path | None = None, where: Sequence[str] = ()) -> Source:
@@ -60,45 +69,48 @@ def find(root: Path, *, table: Path | None = None, where: Sequence[str] = ()) ->
     if not source.items and not source.rejected:
         ignored = ", ".join(f"{n} {extension}" for extension, n in source.ignored.items())
         raise UserError(f"nothing to pack in {root}", got=ignored or "no files", allowed=LAYOUT)
+    torn = _of_two_speakers(source.items)
+    rejected = source.rejected + [(path, reason) for (path, _), reason in torn.items()]
     items: dict[str, Item] = {}
-    rejected = list(source.rejected)
     for item in sorted(source.items, key=lambda item: (item.utterance, item.path)):
+        if (item.path, item.span) in torn:
+            continue
         first = items.setdefault(item.utterance, item)
         if first is not item:
             shown = (
                 Path(first.path).relative_to(root) if Path(first.path).is_relative_to(root) else first.path
             )
             rejected.append((item.path, f"utterance {item.utterance!r} again: {shown} has this name already"))
-    return replace(source, items=list(items.values()), rejected=sorted(rejected))
+    notes = source.notes + _alike({item.speaker for item in items.values()})
+    return replace(source, items=list(items.values()), rejected=sorted(rejected), notes=notes)
 
 
 def _by_folder(root: Path, where: Sequence[str]) -> Source:
+    walked = walk(root)
     rows: list[dict[str, str]] = []
     items: list[Item] = []
     rejected: list[tuple[str, str]] = []
-    ignored: Counter[str] = Counter()
-    seen = {os.path.realpath(root)}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and _once(folder, name, seen)
-        )
-        for name in sorted(names):
-            path = Path(folder, name)
-            extension = path.suffix.lower()
-            relative = path.relative_to(root).as_posix()
-            if name.startswith(".") or extension not in EXTENSIONS + FOREIGN:
-                ignored["hidden" if name.startswith(".") else extension or name] += 1
-            elif not _is_text(relative):
-                rejected.append((str(path), "its name is not UTF-8, or has control characters"))
-            elif "/" not in relative:
-                rejected.append((str(path), "lies in SRC itself: its speaker's folder is missing"))
-            else:
-                utterance = without_extension(relative)
-                speaker = utterance.split("/")[0]
-                rows.append({"utterance": utterance, "speaker": speaker, "session": session_of(utterance)})
-                items.append(_item(rows[-1], path, {}) or _gone(rows[-1], path))
+    for path in walked.files:
+        relative = path.relative_to(root).as_posix()
+        if not is_name(relative):
+            rejected.append((str(path), "its name is not UTF-8, or has control characters"))
+        elif "/" not in relative:
+            rejected.append((str(path), "lies in SRC itself: its speaker's folder is missing"))
+        else:
+            utterance = without_extension(relative)
+            speaker = utterance.split("/")[0]
+            rows.append({"utterance": utterance, "speaker": speaker, "session": session_of(utterance)})
+            items.append(_item(rows[-1], path, {}) or _gone(rows[-1], path))
+    require(
+        bool(items) or not rejected,
+        f"{len(rejected):,} files lie in {root} itself, so nothing says whose they are",
+        got=Path(rejected[0][0]).name if rejected else None,
+        allowed=LAYOUT,
+        remedy="put the files of each speaker into a folder of that name, or name the speakers in a table: --table",
+    )
+    notes = [(path, f"left out: {why}") for path, why in walked.left_out]
     kept = keep(rows, where)
-    return Source([items[i] for i in kept], rejected, dict(sorted(ignored.items())))
+    return Source([items[i] for i in kept], rejected, dict(sorted(walked.ignored.items())), notes)
 
 
 def _by_table(root: Path, table: Table, where: Sequence[str]) -> Source:
@@ -106,32 +118,73 @@ def _by_table(root: Path, table: Table, where: Sequence[str]) -> Source:
     items: list[Item] = []
     rejected = list(table.rejected)
     kept = keep(table.rows, where)
+    times = Counter(table.rows[index][table.name] for index in kept)
     for index in kept:
-        row, columns = table.rows[index], table.columns(index)
+        row = table.rows[index]
         location = row[table.location]
-        given = row[table.name].strip()
-        reason = None
-        if not given or not row["speaker"].strip():
-            reason = f"{table.lines[index]}: no speaker" if given else f"{table.lines[index]}: no utterance"
-        elif not _is_text(given + row["speaker"] + row.get("session", "")):
-            reason = "its name has control characters"
-        inside = bases.inside(location)
-        name = bases.inside(given)
-        if reason is None and (inside is None or name is None):
-            reason = "its path leaves SRC"
-        if reason is not None or inside is None or name is None:
-            rejected.append((location or str(table.path), reason or ""))
-            continue
-        found = bases.find(inside)
-        utterance = without_extension(name)
-        session = row.get("session", "").strip() or session_of(utterance)
-        names = {"utterance": utterance, "speaker": row["speaker"].strip(), "session": session}
-        item = None if found is None else _item(names, found, columns)
-        if item is None:
-            rejected.append((location, "no such file"))
+        try:
+            item = _of_row(table, index, bases, several=times[row[table.name]] > 1)
+        except ValueError as error:
+            rejected.append((location or str(table.path), str(error)))
         else:
             items.append(item)
-    return Source(items, rejected)
+    lost = [f"column {name!r} is not kept: a corpus has its own" for name in table.lost]
+    return Source(items, rejected, notes=[(str(table.path), f"left out: {why}") for why in lost])
+
+
+def _of_row(table: Table, index: int, bases: _Bases, *, several: bool) -> Item:
+    """One row as an item; `several` parts of one file are told apart by their times.
+
+    Raises:
+        ValueError: with the reason why it cannot be packed.
+    """
+    row = table.rows[index]
+    given, speaker = row[table.name].strip(), row["speaker"].strip()
+    if not given or not speaker:
+        raise ValueError(
+            f"{table.lines[index]}: no speaker" if given else f"{table.lines[index]}: no utterance"
+        )
+    if not is_name(given + speaker + row.get("session", "")):
+        raise ValueError("its name has control characters")
+    inside, name = bases.inside(row[table.location]), bases.inside(given)
+    if inside is None or name is None:
+        raise ValueError("its path leaves SRC")
+    span = table.spans.of(row)
+    utterance = without_extension(name)
+    if span is not None and several:
+        first, last = round(1000 * span[0]), round(1000 * span[1]) if span[1] is not None else None
+        utterance += f"-{first:07d}-{'end' if last is None else f'{last:07d}'}"
+    session = row.get("session", "").strip() or session_of(utterance)
+    found = bases.find(inside)
+    names = {"utterance": utterance, "speaker": speaker, "session": session}
+    item = None if found is None else _item(names, found, table.columns(index))
+    if item is None:
+        raise ValueError("no such file")
+    return item if span is None else replace(item, span=span)
+
+
+def _of_two_speakers(items: Sequence[Item]) -> dict[tuple, str]:
+    """(path, span) → why, of what a table gives to several speakers: nobody knows whose it is."""
+    speakers: defaultdict[tuple, dict[str, None]] = defaultdict(dict)
+    for item in items:
+        speakers[item.path, item.span][item.speaker] = None
+    return {
+        key: f"one recording of {len(names)} speakers: {', '.join(map(repr, names))}"
+        for key, names in speakers.items()
+        if len(names) > 1
+    }
+
+
+def _alike(speakers: Iterable[str]) -> list[tuple[str, str]]:
+    """A note for speakers whose names differ in case or in Unicode's forms alone: one person, perhaps."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in speakers:
+        groups[composed(name).casefold()].append(name)
+    return [
+        (sorted(names)[0], f"speakers that look alike: {', '.join(ascii(name) for name in sorted(names))}")
+        for _, names in sorted(groups.items())
+        if len(names) > 1
+    ]
 
 
 def session_of(utterance: str) -> str:
@@ -149,16 +202,16 @@ def keep(rows: Sequence[dict[str, str]], where: Sequence[str]) -> list[int]:
     for term in where:
         column, equals, value = term.partition("=")
         require(bool(equals), "a filter is column=value", got=repr(term), remedy="--where split=train")
-        wanted.setdefault(column.strip(), set()).add(value.strip())
+        wanted.setdefault(column.strip(), set()).add(composed(value.strip()))
     for column, values in wanted.items():
         if rows and column not in rows[0]:
             raise unknown("column in --where", column, rows[0])
-        there = {row[column].strip() for row in rows}
+        there = {composed(row[column].strip()) for row in rows}
         for value in sorted(values - there):
             shown = ", ".join(sorted(there)[:20]) + (f" … ({len(there)} values)" if len(there) > 20 else "")
             raise UserError(f"no row has this value of {column!r}", got=repr(value), allowed=shown)
     tests = list(wanted.items())
-    kept = [i for i, row in enumerate(rows) if all(row[c].strip() in values for c, values in tests)]
+    kept = [i for i, row in enumerate(rows) if all(composed(row[c].strip()) in values for c, values in tests)]
     require(bool(kept) or not rows, "no row passes all filters together", got=" ".join(where))
     return kept
 
@@ -176,29 +229,28 @@ class _Bases:
         for base in self.folders:
             path = os.path.normpath(os.path.join(base, location.strip()))  # noqa: PTH118
             if path.startswith(base.rstrip("/") + "/"):
-                return PurePosixPath(path).relative_to(base).as_posix()
+                relative = PurePosixPath(path).relative_to(base).as_posix()
+                return (
+                    relative if "\\" not in relative or self.find(relative) else relative.replace("\\", "/")
+                )
         return None
 
     def find(self, relative: str) -> Path | None:
-        for place in self.endings:
-            path = f"{place[0]}/{relative}{place[1]}"
-            if os.path.isfile(path):  # noqa: PTH113 (a Path for each of a million guesses is slow)
-                if place is not self.endings[0]:
-                    self.endings.remove(place)
-                    self.endings.insert(0, place)
-                return Path(path)
+        """The file of that name, with any audio extension, in either of Unicode's forms."""
+        forms = [relative] if relative.isascii() else [relative, composed(relative), _decomposed(relative)]
+        for form in dict.fromkeys(forms):
+            for place in self.endings:
+                path = f"{place[0]}/{form}{place[1]}"
+                if os.path.isfile(path):  # noqa: PTH113 (a Path for each of a million guesses is slow)
+                    if place is not self.endings[0]:
+                        self.endings.remove(place)
+                        self.endings.insert(0, place)
+                    return Path(path)
         return None
 
 
-def _once(folder: str, name: str, seen: set[str]) -> bool:
-    """False for a link to a folder that was walked already, so that a loop of links ends."""
-    path = os.path.join(folder, name)  # noqa: PTH118
-    if not os.path.islink(path):  # noqa: PTH114
-        return True
-    real = os.path.realpath(path)
-    fresh = real not in seen and not str(folder).startswith(real + os.sep)
-    seen.add(real)
-    return fresh
+def _decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", name)
 
 
 def _item(names: Mapping[str, Any], path: Path, columns: dict[str, Any]) -> Item | None:
@@ -214,8 +266,3 @@ def _item(names: Mapping[str, Any], path: Path, columns: dict[str, Any]) -> Item
 def _gone(names: Mapping[str, Any], path: Path) -> Item:
     """A link to nothing: kept, so that decoding it says so."""
     return Item(path=str(path), size=0, changed=0, **dict(names))
-
-
-def _is_text(name: str) -> bool:
-    """False for a name with control characters, line breaks, or bytes that are not UTF-8."""
-    return name.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)

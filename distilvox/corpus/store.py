@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from distilvox import files
-from distilvox.audio import SAMPLE_RATE, without_extension
 from distilvox.corpus.check import VERSION, check_places, drawn, read_manifest, sample_check
 from distilvox.corpus.paging import MappedAudio
 from distilvox.corpus.table import CHECK, RESERVED, Row, content_id, read_table, write_table
 from distilvox.errors import UserError, require
+from distilvox.names import Names, is_name, without_extension
+from distilvox.sound import SAMPLE_RATE
 
 
 class Corpus:
@@ -116,11 +117,11 @@ class Corpus:
 
     def has(self, utterance: str) -> bool:
         """Whether `index` would find it."""
-        return self._find(utterance) is not None
+        return self._names.find(utterance) is not None
 
     def index(self, utterance: str) -> int:
-        """The position of an utterance, with or without an audio extension in its name."""
-        found = self._find(utterance)
+        """The position of an utterance, by its exact name or by another form of it (`distilvox.names`)."""
+        found = self._names.find(utterance)
         if found is None:
             near = self._nearest(without_extension(utterance))
             raise UserError(
@@ -169,17 +170,13 @@ class Corpus:
         )
 
     @cached_property
-    def _positions(self) -> dict[str, int]:
-        return {utterance: index for index, utterance in enumerate(self.utterances)}
+    def _names(self) -> Names:
+        return Names(self.utterances)
 
     @cached_property
     def _address(self) -> np.ndarray:
         digests = b"".join(hashlib.blake2b(u.encode(), digest_size=8).digest() for u in self.utterances)
         return np.frombuffer(digests, dtype="<u8").astype(np.uint64, copy=False)
-
-    def _find(self, utterance: str) -> int | None:
-        found = self._positions.get(utterance)
-        return self._positions.get(without_extension(utterance)) if found is None else found
 
     def _nearest(self, utterance: str) -> str | None:
         names = sorted(self.utterances)
@@ -230,6 +227,8 @@ class CorpusWriter:
         )
         require(len(wave) == row.samples, "the row states another length", got=row.samples)
         require(bool(row.utterance and row.speaker), "an utterance needs a name and a speaker", got=row)
+        bad = [name for name in (row.utterance, row.speaker, row.session) if not is_name(name)]
+        require(not bad, "a name has control characters, which no list can hold", got=bad)
         require(
             row.utterance not in self._names, "this utterance is in the corpus already", got=row.utterance
         )

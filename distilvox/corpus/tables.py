@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from distilvox.corpus.spans import Spans, find_spans
 from distilvox.corpus.table import RESERVED
+from distilvox.corpus.text import read_text
 from distilvox.errors import UserError, require
 
 NAMES = ("utterance", "path", "file")
@@ -24,6 +27,7 @@ class Table:
         header: the columns.
         rows: one dict a row, all with the header's keys.
         lines: where each row stands, as "line 7".
+        spans: the columns that say which part of a file a row means.
         rejected: (where, reason) of rows that do not fit the header.
     """
 
@@ -31,6 +35,7 @@ class Table:
     header: list[str]
     rows: list[dict[str, str]]
     lines: list[str]
+    spans: Spans = field(default_factory=Spans)
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -42,6 +47,12 @@ class Table:
     def location(self) -> str:
         """The column that says where the file is."""
         return next(name for name in (*NAMES[1:], NAMES[0]) if name in self.header)
+
+    @property
+    def lost(self) -> list[str]:
+        """Columns that a corpus fills in itself and that mean nothing else here."""
+        own = ("offset", "samples")
+        return [name for name in self.header if name in own and name not in self.spans.columns]
 
     def columns(self, index: int) -> dict[str, str | float]:
         """The extra columns of a row: numbers where the whole column holds numbers, else text."""
@@ -58,44 +69,50 @@ class Table:
 def read_table(path: Path) -> Table:
     """Reads a table; the separator follows from the header (tab, comma or semicolon).
 
+    Rows end at line ends alone: what Unicode calls a line separator may stand in a cell.
+
     Raises:
-        UserError: no such file, not text, no `speaker` or `utterance` column, a column twice, no rows.
+        UserError: no such file, not text, no `speaker` or `utterance` column, a column twice, no rows, columns that
+            may cut a file and do not say how.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"no such table: {path}") from None
-    except IsADirectoryError:
-        raise UserError(f"the table is a folder: {path}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"the table is not UTF-8 text: {path}", got=str(error)) from None
-    lines = text.splitlines(keepends=True)
+    text = read_text(path, "table")
     require(bool(text.strip()), f"the table is empty: {path}", remedy="its first line names the columns")
-    separator = _separator(path, lines[0])
+    lines = io.StringIO(text, newline="")
+    first = next(lines)
+    if first.lower().startswith("sep=") and len(first.strip()) == 5:  # a spreadsheet's note to itself
+        separator, first = first.strip()[-1], next(lines)
+    else:
+        separator = _separator(path, first)
     tabs = separator == "\t"  # a lone quotation mark is common in TSV, and quotes nothing
-    reader = (
-        csv.reader(lines, csv.excel_tab, quoting=csv.QUOTE_NONE)
-        if tabs
-        else csv.reader(lines, delimiter=separator)
-    )
+    options = {"dialect": csv.excel_tab, "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": separator}
+    reader = csv.reader(lines, **options)
     rows, places, rejected = [], [], []
+    before = text[: text.index(first) + len(first)].count("\n")
     try:
-        header = [name.strip() for name in next(reader)]
+        header = [_known(name.strip()) for name in next(csv.reader([first], **options))]
         _check_header(path, header)
         for cells in reader:
-            place = f"line {reader.line_num}"
+            number = before + reader.line_num
             if not any(cells):
                 continue
             if len(cells) == len(header):
                 rows.append(dict(zip(header, cells, strict=True)))
-                places.append(place)
+                places.append(f"line {number}")
             else:
-                reason = f"{len(cells)} cells where the header has {len(header)}"
-                rejected.append((f"{path}:{reader.line_num}", reason))
+                rejected.append(
+                    (f"{path}:{number}", f"{len(cells)} cells where the header has {len(header)}")
+                )
     except csv.Error as error:
-        raise UserError(f"the table cannot be read: {path}, line {reader.line_num}", got=str(error)) from None
+        where = f"{path}, line {before + reader.line_num}"
+        raise UserError(f"the table cannot be read: {where}", got=str(error)) from None
     require(bool(rows or rejected), f"the table has no rows: {path}")
-    return Table(path, header, rows, places, rejected)
+    return Table(path, header, rows, places, find_spans(header, path), rejected)
+
+
+def _known(name: str) -> str:
+    """The name of a column that packing knows in its own spelling: `Path` is `path`."""
+    lower = name.lower()
+    return lower if lower in (*NAMES, *RESERVED) else name
 
 
 def _check_header(path: Path, header: list[str]) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from distilvox import __version__
-from distilvox.audio import MIN_SECONDS, SAMPLE_RATE
 from distilvox.errors import UserError, require
 from distilvox.files import (
     atomic_folder,
@@ -36,6 +35,7 @@ from distilvox.ship.parity import check_parity
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import render
 from distilvox.ship.trace import FeatureModel, write_onnx
+from distilvox.sound import MIN_SECONDS, SAMPLE_RATE
 
 EVALUATION = "evaluation.json"
 """In the run folder: the last evaluation of the student."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from distilvox.audio import MIN_SECONDS, SAMPLE_RATE, SILENCE_PEAK, AudioError, read_audio
+from distilvox.audio import read_sound
 from distilvox.errors import UserError, require, unknown
 from distilvox.files import atomic_file
 from distilvox.limits import check_limit
@@ -24,6 +24,15 @@ from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import PRECISIONS, Card
 from distilvox.ship.decision import Decision, decide_voices
 from distilvox.ship.quality import Bounds, Quality, measure, refusal
+from distilvox.sound import (
+    MIN_SECONDS,
+    SAMPLE_RATE,
+    AudioError,
+    Levels,
+    Sound,
+    check_speech,
+    seconds_of_sound,
+)
 
 Source = Path | str | np.ndarray
 """A path to a recording, or its samples."""
@@ -31,14 +40,21 @@ Source = Path | str | np.ndarray
 EMBEDDING = ".npz"
 """The extension of a stored embedding; `verify` takes such a file in place of a recording."""
 
+LONGEST_SECONDS = 300
+"""Longer recordings are embedded in windows: three hours at once take ten gigabytes."""
+
 
 @dataclass(frozen=True)
 class Voice:
-    """One recording: its embedding float32 [D], and its figures; those of a stored embedding may be unknown."""
+    """One recording: its embedding float32 [D], and its figures; those of a stored embedding may be unknown.
+
+    `notes` say what was done to the recording, as `distilvox pack` would: "several channels: the mean of 2".
+    """
 
     embedding: np.ndarray
     seconds: float | None
     quality: Quality | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,17 +111,30 @@ class Verifier:
     def embed(self, source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         """One recording → its embedding, float32 [D], not normalised.
 
+        A recording longer than `LONGEST_SECONDS` is embedded in windows, so that its length costs no memory.
+
         Args:
             source: a path, or samples [N]: floats in [-1, 1] or integers at full scale.
             sample_rate: of the samples, Hz; a file states its own.
 
         Raises:
-            AudioError: unreadable, shorter than 0.5 s, silent, or not finite.
+            AudioError: unreadable, shorter than 0.5 s, without enough sound, or not finite.
         """
-        return self.run(read(source, sample_rate))
+        return self.run(sound_of(source, sample_rate).wave)
 
     def run(self, wave: np.ndarray) -> np.ndarray:
-        """Checked samples float32 [N] at 16 kHz → their embedding, float32 [D]."""
+        """Checked samples float32 [N] at 16 kHz → embedding, float32 [D]; of many, the mean over windows with sound."""
+        parts = windows(wave)
+        if len(parts) == 1:
+            return self._embed(wave)
+        weights = np.array([seconds_of_sound(part) for part in parts])
+        used = np.flatnonzero(weights >= min(MIN_SECONDS, weights.max()))
+        found = np.stack([self._embed(parts[k]) for k in used])
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        mean = np.average(found / np.maximum(lengths, 1e-12), axis=0, weights=weights[used])
+        return (mean * lengths.mean()).astype(np.float32)
+
+    def _embed(self, wave: np.ndarray) -> np.ndarray:
         embedding = self.session.run(None, {self.session.get_inputs()[0].name: wave[None]})[0][0]
         require(
             bool(np.isfinite(embedding).all()),
@@ -127,11 +156,11 @@ class Verifier:
         """
         if not isinstance(source, np.ndarray) and Path(source).suffix == EMBEDDING:
             return Voice(*self.load_voice(source), None)
-        wave = read(source, sample_rate)
-        quality = measure(wave)
+        sound = sound_of(source, sample_rate)
+        quality = measure(sound.wave)
         if bounds is not None and (reason := refusal(quality, bounds)) is not None:
             raise AudioError("samples in memory" if isinstance(source, np.ndarray) else source, reason)
-        return Voice(self.run(wave), quality.seconds, quality)
+        return Voice(self.run(sound.wave), quality.seconds, quality, sound.notes)
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """Cosine of two embeddings [D] of this space, in [-1, 1]."""
@@ -218,11 +247,6 @@ class Verifier:
         return embedding, None if np.isnan(length) else length
 
 
-def read(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """A path, or samples from memory → checked samples, float32 [N] at 16 kHz."""
-    return samples(source, sample_rate) if isinstance(source, np.ndarray) else read_audio(source)
-
-
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
     """Cosine of two vectors [D], computed in float64, kept within [-1, 1]."""
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
@@ -231,8 +255,32 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return min(1.0, max(-1.0, float(one @ two) / length))
 
 
+def windows(wave: np.ndarray) -> list[np.ndarray]:
+    """A wave [N] in equal parts of at most `LONGEST_SECONDS`; nearly all are one part."""
+    return np.array_split(wave, max(1, -(-len(wave) // (LONGEST_SECONDS * SAMPLE_RATE))))
+
+
+def sound_of(source: Source, sample_rate: int = SAMPLE_RATE) -> Sound:
+    """A recording, judged as a corpus judges it: its wave, float32 [N] at 16 kHz, and what was done to get it.
+
+    Args:
+        source: a path, or samples [N]: floats in [-1, 1] or signed integers.
+        sample_rate: of the samples, Hz; a file states its own.
+    """
+    sound = _of_samples(source, sample_rate) if isinstance(source, np.ndarray) else read_sound(source)
+    count = len(windows(sound.wave))
+    if count == 1:
+        return sound
+    said = f"long: {len(sound.wave) / SAMPLE_RATE:,.0f} s, the mean over {count} windows"
+    return Sound(sound.wave, (*sound.notes, said))
+
+
 def samples(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Samples from memory, checked as a file's are: → float32 [N] at 16 kHz."""
+    return _of_samples(wave, sample_rate).wave
+
+
+def _of_samples(wave: np.ndarray, sample_rate: int) -> Sound:
     noun = "samples in memory"
     require(wave.ndim == 1, "samples must be of one channel", got=f"shape {wave.shape}", allowed="shape (N,)")
     require(sample_rate > 0, "the sample rate must be above 0 Hz", got=sample_rate)
@@ -245,20 +293,14 @@ def samples(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         allowed="floats in [-1, 1] or signed integers",
     )
     wave = wave.astype(np.float32)
-    if not np.isfinite(wave).all():
-        raise AudioError(noun, "NaN or infinite samples")
+    levels = Levels(noun, channels=1)
+    levels.add(wave[:, None])
+    treatment = levels.treatment()
     seconds = len(wave) * 100 // sample_rate / 100
+    wave = treatment.apply(wave[:, None])
     if len(wave) and sample_rate != SAMPLE_RATE:
-        wave = soxr.resample(wave, sample_rate, SAMPLE_RATE, quality="HQ")
+        wave = soxr.resample(wave, sample_rate, SAMPLE_RATE, quality="HQ").clip(-1, 1)
     if len(wave) < round(MIN_SECONDS * SAMPLE_RATE):
         raise AudioError(noun, f"too short: {seconds:.2f} s, at least {MIN_SECONDS:.2f} s")
-    loudest = float(np.abs(wave - wave.mean(dtype=np.float64)).max())
-    if loudest < SILENCE_PEAK:
-        raise AudioError(noun, "silence")
-    require(
-        loudest <= 32,
-        "float samples must lie in about [-1, 1]",
-        got=f"up to {loudest:.0f}",
-        remedy="divide by 32768, or hand over integers",
-    )
-    return np.ascontiguousarray(wave)
+    check_speech(wave, noun)
+    return Sound(np.ascontiguousarray(wave), treatment.notes)

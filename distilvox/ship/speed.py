@@ -15,10 +15,10 @@ import onnxruntime
 import torch
 
 from distilvox import __version__
-from distilvox.audio import MIN_SECONDS, SAMPLE_RATE
 from distilvox.models import Student
 from distilvox.ship.parity import probe_waves
 from distilvox.ship.trace import write_onnx
+from distilvox.sound import MIN_SECONDS, SAMPLE_RATE
 
 WARM = 3
 LEAST_RUNS, MOST_RUNS, BUDGET_SECONDS = 5, 50, 2.0

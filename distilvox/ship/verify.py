@@ -8,20 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from distilvox.audio import AudioError
 from distilvox.ship.decision import Decision
 from distilvox.ship.quality import Quality
 from distilvox.ship.runtime import Verifier
+from distilvox.sound import AudioError
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """One file of `embed_files`: `embedding` float32 [D] and the recording's figures, or `error`."""
+    """One file of `embed_files`: `embedding` float32 [D] and the recording's figures, or `error`.
+
+    `notes` say what was done to the recording, as `distilvox pack` would: "several channels: the mean of 2".
+    """
 
     path: Path
     embedding: np.ndarray | None
     error: str | None
     quality: Quality | None = None
+    notes: tuple[str, ...] = ()
 
 
 def embed_files(bundle: Verifier | Path | str, files: Sequence[Path | str]) -> Iterator[Embedded]:
@@ -41,7 +45,7 @@ def embed_files(bundle: Verifier | Path | str, files: Sequence[Path | str]) -> I
 def embed_file(verifier: Verifier, path: Path) -> Embedded:
     try:
         voice = verifier.examine(path)
-        return Embedded(path, voice.embedding, None, voice.quality)
+        return Embedded(path, voice.embedding, None, voice.quality, voice.notes)
     except AudioError as error:
         return Embedded(path, None, error.reason)
 

@@ -11,11 +11,21 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from distilvox.audio import EXTENSIONS, SAMPLE_RATE, read_audio
+from distilvox.audio import read_audio
+from distilvox.console import say
 from distilvox.errors import UserError, require
+from distilvox.names import EXTENSIONS
+from distilvox.sound import SAMPLE_RATE, SILENCE_PEAK, AudioError, is_silence
+from distilvox.walk import walk
 
 ROOM_SECONDS = 0.5
 """A room's response is cut here; what rings on is too faint to matter to a crop of 2 s."""
+
+ROOM_PEAK = 1e-4
+"""A room's response that stays below this is silence; a faint one is no worse than a loud one, once normalised."""
+
+MAX_REJECTED = 0.01
+"""The share of unusable files that is put up with, as in `distilvox pack`."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,39 @@ def normalise_room(
     return (wave / np.sqrt(np.sum(wave**2))).astype(np.float32)
 
 
-def _read_folder(folder: Path, noun: str, sample_rate: int) -> list[Float32[np.ndarray, " _"]]:
+def _read_folder(folder: Path, noun: str, sample_rate: int, peak: float) -> list[Float32[np.ndarray, " _"]]:
+    """Every usable file under a folder, by the rules and in the words of `distilvox pack`.
+
+    Args:
+        peak: a file that stays below is silent.
+    """
     if not folder.is_dir():
         raise UserError(f"no folder of {noun} here", got=folder, remedy="give a folder of audio files")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    require(len(paths) > 0, f"no audio in this folder of {noun}", got=folder, allowed=" ".join(EXTENSIONS))
-    return [read_audio(path, sample_rate=sample_rate, min_seconds=0.0, allow_silence=True) for path in paths]
+    walked = walk(folder)
+    require(
+        len(walked.files) > 0, f"no audio in this folder of {noun}", got=folder, allowed=" ".join(EXTENSIONS)
+    )
+    waves, rejected = [], []
+    for path in walked.files:
+        try:
+            wave = read_audio(path, sample_rate=sample_rate, min_seconds=0.0, allow_silence=True)
+            if is_silence(wave, peak):
+                raise AudioError(path, "silence")
+            waves.append(wave)
+        except AudioError as error:
+            rejected.append(f"{path.relative_to(folder)}: {error.reason}")
+    shown = "; ".join(rejected[:5]) + (f"; and {len(rejected) - 5:,} more" if len(rejected) > 5 else "")
+    if rejected and len(rejected) > MAX_REJECTED * len(walked.files):
+        raise UserError(
+            f"too many files of this folder of {noun} cannot be used: {len(rejected):,} of {len(walked.files):,}",
+            got=shown,
+            allowed=f"{MAX_REJECTED:.0%}",
+            remedy="mend these files, or take them out of the folder",
+            exit_code=1,
+        )
+    if rejected:
+        say(f"{noun}: {len(rejected):,} of {len(walked.files):,} files left out: {shown}")
+    return waves
 
 
 def load_bank(
@@ -77,15 +114,15 @@ def load_bank(
     """Reads the audio under each folder, in the order of its paths; without a folder, made ones stand in.
 
     Raises:
-        UserError: a folder is missing or holds no audio; `AudioError` names a file that cannot be used.
+        UserError: a folder is missing or holds no audio, or too many files in it cannot be used (names them).
     """
     made = synthetic_bank(sample_rate=sample_rate) if noise_folder is None or room_folder is None else Bank()
     noises: Sequence[np.ndarray] = made.noises
     rooms: Sequence[np.ndarray] = made.rooms
     if noise_folder is not None:
-        noises = _read_folder(noise_folder, "noises", sample_rate)
+        noises = _read_folder(noise_folder, "noises", sample_rate, SILENCE_PEAK)
     if room_folder is not None:
-        responses = _read_folder(room_folder, "rooms", sample_rate)
+        responses = _read_folder(room_folder, "rooms", sample_rate, ROOM_PEAK)
         rooms = [normalise_room(response, sample_rate=sample_rate) for response in responses]
     return Bank(tuple(noises), tuple(rooms), sample_rate)
 
