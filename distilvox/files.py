@@ -24,26 +24,41 @@ PARTIAL = ".partial"
 ABANDONED_SECONDS = 3600
 
 
+_FREE = "free some space, then run the same command again; `train` and `distil` go on with --resume"
+_ELSEWHERE = "choose another output path, or change its permissions"
+_WRITING: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full: {} was not written, what stood there before is untouched", _FREE),
+    errno.EDQUOT: ("the disk is full: {} was not written, what stood there before is untouched", _FREE),
+    errno.EACCES: ("no permission to write {}", _ELSEWHERE),
+    errno.EROFS: ("no permission to write {}", _ELSEWHERE),
+    errno.EPERM: ("no permission to write {}", _ELSEWHERE),
+    errno.EFBIG: (
+        "{} was not written: a file of its size is not allowed here; what stood there before is untouched",
+        "lift the limit (`ulimit -f`), or choose a file system for larger files; then run the same command again",
+    ),
+    errno.EIO: (
+        "the disk reports an error: {} was not written; what stood there before is untouched",
+        "look at the disk and its cables, or choose another one",
+    ),
+    errno.ESTALE: (
+        "{} was not written: its folder on the network is no longer there",
+        "mount the folder again, then run the same command again",
+    ),
+    errno.ENAMETOOLONG: ("{} cannot be written: its name is too long", "choose a shorter name"),
+}
+"""The system's complaint → what is wrong, and the remedy."""
+
+
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
     """Turns the operating system's complaints about writing `path` into a `UserError`."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk is full: {path} was not written, what stood there before is untouched",
-                remedy="free some space, then run the same command again; `train` and `distil` go on with --resume",
-                exit_code=1,
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(
-                f"no permission to write {path}",
-                got=str(error),
-                remedy="choose another output path, or change its permissions",
-                exit_code=1,
-            ) from error
-        raise
+        if error.errno not in _WRITING:
+            raise
+        what, remedy = _WRITING[error.errno]
+        raise UserError(what.format(path), got=str(error), remedy=remedy, exit_code=1) from error
 
 
 @contextmanager

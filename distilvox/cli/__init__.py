@@ -92,13 +92,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         _complain(str(UserError(what, remedy=f"pip install 'distilvox[{extra}]'")))
         sys.exit(2)
     except BrokenPipeError:
-        # `| head` has seen enough; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # `| head` has seen enough
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(str(UserError(f"cannot read or write {error.filename}", got=error.strerror)))
+        if error.errno is None:
+            raise  # a library's own, which says nothing of the system
+        _complain(
+            str(UserError(f"cannot read or write {error.filename or 'the output'}", got=error.strerror))
+        )
+        _drop_output()
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in NO_MEMORY):
@@ -112,6 +114,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         err.print("[bold red]interrupted[/]; what was written so far is whole")
         sys.exit(130)
+
+
+def _drop_output() -> None:
+    """What waits for a standard output that takes no more goes nowhere: Python would complain again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(args: list[str]) -> None:

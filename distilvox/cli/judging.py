@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import numpy as np
-import torch
-from torch import Tensor
 from tyro.conf import Positional, arg
 
+from distilvox.cli.embedding import (
+    Precision,
+    cohort_means,
+    embed_trials,
+    embedder_or_centred,
+    refuse_trial_speakers,
+)
 from distilvox.console import out as console
-from distilvox.console import print_json, progress, say
+from distilvox.console import print_json, say
 from distilvox.corpus.store import Corpus
-from distilvox.errors import UserError, require
-from distilvox.evaluation.embed import embed_corpus
 from distilvox.evaluation.evaluate import CENTRED, RAW
 from distilvox.evaluation.judge import Judge
-from distilvox.evaluation.norm import TOP, speaker_means
-from distilvox.models.runfolder import CONFIG, load_student
-from distilvox.ship.card import CARD
-from distilvox.ship.runtime import Verifier
-from distilvox.teachers import load
+from distilvox.evaluation.norm import TOP
 from distilvox.train.distributed import pick_device
-from distilvox.train.members import centred_embed
-
-Precision = Literal["float32", "int8"]
 
 
 def evaluate(
@@ -44,6 +38,7 @@ def evaluate(
     device: str = "auto",
     precision: Precision = "float32",
     replicates: int = 1000,
+    force: bool = False,
     json: bool = False,
 ) -> None:
     """EER and minDCF of a model on a trial list, with confidence intervals over the speakers.
@@ -72,6 +67,7 @@ def evaluate(
         device: auto, cpu, cuda, cuda:N; a bundle runs on the CPU.
         precision: float32 or int8, for a bundle.
         replicates: resamples of the speakers for the confidence interval.
+        force: judge even where the model was trained on speakers of the trials, by their names.
         json: print JSON on stdout; rates are fractions.
     """
     judge = Judge.open(corpus, trials)
@@ -80,8 +76,11 @@ def evaluate(
         if path is not None:
             refuse_trial_speakers(judge, Corpus.open(path))
     training = None if centre_corpus is None else Corpus.open(centre_corpus)
-    embed = embedder_or_centred(model, where, training, precision)
-    guide = None if teacher is None else (teacher, embedder_or_centred(teacher, where, training))
+    if force:
+        say("--force: speakers of the trials may be those of the training, and the EER then flatters")
+    strict = None if force else judge
+    embed = embedder_or_centred(model, where, training, strict, precision)
+    guide = None if teacher is None else (teacher, embedder_or_centred(teacher, where, training, strict))
     embeddings = embed_trials(judge, model, embed, where)
     others = None if cohort is None else cohort_means(embed, Corpus.open(cohort), where)
     taught = None if guide is None else embed_trials(judge, *guide, where)
@@ -98,6 +97,8 @@ def evaluate(
         ("trials", f"{result.trials:,}, of which {result.target_trials:,} target"),
         ("speakers", f"{result.speakers:,}"),
     ]
+    if result.repeated_trials:
+        rows.append(("repeated", f"{result.repeated_trials:,} of the trials: they count each time"))
     if result.agreement is not None:
         rows.append(("agreement", f"with {teacher}: {result.agreement.render()}"))
     lines = [
@@ -105,81 +106,6 @@ def evaluate(
         *(f"  {name:<13}{text}" for name, text in rows),
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def embedder_or_centred(
-    model: str, device: torch.device, training: Corpus | None, precision: Precision = "float32"
-) -> Callable[[Tensor], Tensor]:
-    """Waves [B, N] → embeddings [B, D]; less their mean over `training` where that is given."""
-    if training is None:
-        return embedder(model, device, precision)
-    return centred_embedder(model, device, training)
-
-
-def embed_trials(
-    judge: Judge, model: str, embed: Callable[[Tensor], Tensor], device: torch.device
-) -> np.ndarray:
-    """Embeddings [U, D] of the trials' utterances, with a bar that says whose they are."""
-    with progress() as bar:
-        task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
-        return judge.embed(embed, device=device, progress=lambda count: bar.advance(task, count))
-
-
-def embedder(model: str, device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:
-    """Waves [B, N] → embeddings [B, D] for a run folder, a bundle or a teacher's URI."""
-    folder = Path(model)
-    if precision != "float32" and not (folder / CARD).exists():
-        raise UserError("only a bundle comes in several precisions", got=precision, allowed="float32")
-    if (folder / CARD).exists():
-        verifier = Verifier.load(folder, threads=torch.get_num_threads(), precision=precision)
-        return lambda waves: torch.from_numpy(
-            np.stack([verifier.embed(wave) for wave in waves.cpu().numpy()])
-        )
-    if (folder / CONFIG).exists():
-        return load_student(folder, device).student
-    if ":" in model:
-        return load(model, device=device).embed
-    raise UserError(
-        f"no model here: {model}",
-        allowed="a run folder, a bundle, or a teacher's URI such as ge2e: or run:FOLDER",
-    )
-
-
-def refuse_trial_speakers(judge: Judge, corpus: Corpus) -> None:
-    """A mean or a cohort of the trials' own speakers would flatter."""
-    both = sorted(set(judge.speakers.tolist()) & set(corpus.speakers))
-    require(
-        not both,
-        f"the mean to take off and the cohort may not come from the speakers of {judge.trials.name}",
-        got=f"{len(both)} of them in {corpus.path}, for instance {', '.join(both[:3])}",
-        remedy="give the corpus that was trained on",
-    )
-
-
-def cohort_means(embed: Callable[[Tensor], Tensor], corpus: Corpus, device: torch.device) -> np.ndarray:
-    """One mean embedding [K, D] for each speaker of a corpus."""
-    with progress() as bar:
-        task = bar.add_task("embedding the cohort", total=len(corpus), note="")
-        embeddings = embed_corpus(
-            embed,
-            corpus,
-            np.arange(len(corpus)),
-            device=device,
-            progress=lambda count: bar.advance(task, count),
-        )
-    return speaker_means(embeddings, corpus.labels)
-
-
-def centred_embedder(model: str, device: torch.device, corpus: Corpus) -> Callable[[Tensor], Tensor]:
-    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed."""
-    require(
-        not (Path(model) / CARD).exists(),
-        "a bundle is judged as it ships: by its raw cosine",
-        got=model,
-        remedy="leave out --centre-corpus, or give the run folder",
-    )
-    uri = f"run:{model}" if (Path(model) / CONFIG).exists() else model
-    return centred_embed(load(uri, device=device), corpus, device)
 
 
 def study(

@@ -193,6 +193,7 @@ def teacher(
     baseline: Path | None = None,
     device: str = "auto",
     scale: float = 16.0,
+    force: bool = False,
     json: bool = False,
     targets: TargetConfig = TargetConfig(),  # noqa: B008
     views: ViewConfig = ViewConfig(),  # noqa: B008
@@ -218,14 +219,20 @@ def teacher(
         baseline: a run folder of the student trained alone: warns where the teacher is no better on the trials.
         device: auto, cpu, cuda, cuda:N.
         scale: of the cosines in the teacher's probabilities (--kd-scale of `distil`).
+        force: judge it even where it was trained on speakers of the trials, by their names.
         json: print it as JSON on stdout.
     """
     from distilvox.teachers import load
+    from distilvox.train.seen import refuse_taught
     from distilvox.train.targets import prepare_targets
 
     where = pick_device(device)
+    judge = open_judge(corpus, trials, trials_corpus)
+    loaded = load(uri, device=where)
+    if judge is not None and not force:
+        refuse_taught(judge, loaded)
     looked = prepare_targets(
-        load(uri, device=where),
+        loaded,
         Corpus.open(corpus),
         config=targets,
         views=views,
@@ -233,7 +240,7 @@ def teacher(
         scale=scale,
         device=where,
         cache=cache,
-        judge=open_judge(corpus, trials, trials_corpus),
+        judge=judge,
         baseline=baseline,
         measure=True,
     ).preflight

@@ -47,6 +47,7 @@ class TrialList(Protocol):
 class Evaluation:
     """Rates as fractions; `eer_ci` is the 95 % interval over speakers; `scores` [n] stay out of the JSON.
 
+    `repeated_trials` stand in the list before, whichever side enrols: they count each time.
     `agreement` with a teacher, where there is one to agree with.
     """
 
@@ -61,6 +62,7 @@ class Evaluation:
     min_dcf: dict[str, float]
     scores: np.ndarray = field(repr=False, compare=False)
     agreement: Agreement | None = None
+    repeated_trials: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the kind of score stands under the key `scores`."""
@@ -68,6 +70,7 @@ class Evaluation:
             "trial_list": self.trial_list,
             "trials": self.trials,
             "target_trials": self.target_trials,
+            "repeated_trials": self.repeated_trials,
             "speakers": self.speakers,
             "scores": self.scoring,
             "eer": self.eer,
@@ -157,4 +160,15 @@ def evaluate(
         eer_threshold=threshold,
         min_dcf={f"{p:g}": curve_min_dcf(curve, p_target=p) for p in PRIORS},
         scores=scores,
+        repeated_trials=count_repeated(trials.enrol, trials.test),
     )
+
+
+def count_repeated(enrol: np.ndarray, test: np.ndarray) -> int:
+    """How many of n trials, int64 [n] and [n], repeat an earlier one or turn it round.
+
+    >>> count_repeated(np.array([0, 1, 0]), np.array([1, 0, 2]))
+    1
+    """
+    pairs = np.minimum(enrol, test) * (int(max(enrol.max(), test.max())) + 1) + np.maximum(enrol, test)
+    return len(pairs) - len(np.unique(pairs))

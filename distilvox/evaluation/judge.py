@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -48,12 +48,17 @@ class Judge:
     def open(cls, corpus: Path | Corpus, trials: Path) -> Judge:
         return cls(corpus if isinstance(corpus, Corpus) else Corpus.open(corpus), read_trials(trials))
 
-    def refuse_training_speakers(self, names: list[str]) -> None:
-        """Raises a UserError if a speaker of the trials is also trained on: EER would flatter."""
-        both = sorted(set(self.speakers.tolist()) & set(names))
+    def refuse_training_speakers(self, names: Container[str], where: str = "in the training corpus") -> None:
+        """Raises a UserError if a speaker of the trials is also trained on: EER would flatter.
+
+        Args:
+            names: the training speakers.
+            where: what the message says of them.
+        """
+        both = sorted(name for name in set(self.speakers.tolist()) if name in names)
         if both:
             raise UserError(
-                f"{len(both)} speakers of {self.trials.name} are also in the training corpus: its EER would flatter",
+                f"{len(both)} speakers of {self.trials.name} are also {where}: its EER would flatter",
                 got=", ".join(both[:5]),
                 remedy="take other trials, or --force if they are other people under the same names",
             )

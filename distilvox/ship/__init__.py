@@ -6,6 +6,7 @@
 - `calibration` what a score means: likelihood ratio, thresholds for a rate and a duration
 - `bundle`    a bundle's files, each checked against its card before use
 - `card`      what `card.json` holds
+- `seen`      whom a bundle was trained on, without naming anybody
 - `verify`    what the command line calls of these
 - `book`      enrolled people in one SQLite file: enrol, identify, remove
 - `person`    what a book holds of people: names, recordings, their space

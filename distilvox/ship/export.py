@@ -34,6 +34,7 @@ from distilvox.ship.card import Card, OperatingPoint
 from distilvox.ship.parity import check_parity
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import render
+from distilvox.ship.seen import Seen
 from distilvox.ship.trace import FeatureModel, write_onnx
 from distilvox.sound import MIN_SECONDS, SAMPLE_RATE
 
@@ -99,7 +100,7 @@ def _export(
                 "min_seconds": MIN_SECONDS,
             },
             space=space,
-            training=training_of(config, len(speakers)),
+            training={**training_of(config, len(speakers)), "seen": Seen.of(speakers, space).to_text()},
             teacher=plain(config.get("teacher")),
             objective=plain(config.get("objective")) or {},
             metrics=None if evaluation is None else plain(dict(evaluation)),

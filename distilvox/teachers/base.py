@@ -81,6 +81,12 @@ class Teacher(nn.Module, ABC):
     def head(self) -> TeacherHead | None:
         """The teacher's own class centres, or None where it has none with names."""
 
+    @property
+    def training_speakers(self) -> frozenset[str]:
+        """The names of the speakers it was trained on, as far as it knows them: trials of theirs would flatter it."""
+        head = self.head()
+        return frozenset() if head is None else frozenset(head.names)
+
     def unnamed_head(self) -> Float[Tensor, "C D"] | None:
         """Class centres whose speakers nobody names, or None.
 

@@ -25,6 +25,7 @@ from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
 from distilvox.train.distributed import World, computes_bf16
 from distilvox.train.folder import machine_of, open_run, run_record
+from distilvox.train.seen import refuse_seen
 from distilvox.train.stages import Stage, stage_targets, stages
 from distilvox.train.start import Init, make_student
 from distilvox.train.step import Learner
@@ -95,8 +96,6 @@ def prepare(
     else:
         require(teacher is not None, f"the objective {config.objective.objective!r} needs a teacher")
         require(config.targets is not None, "a distillation needs the targets' configuration")
-    if judge is not None and not force:
-        judge.refuse_training_speakers(corpus.speakers)
     bank = synthetic_bank(0) if bank is None else bank
     plan = stages(config, len(corpus), world.size)
     bf16 = computes_bf16(train.precision, device)
@@ -104,6 +103,7 @@ def prepare(
     # ---- student and head, from the seed or a run; then the folder, the teacher, the objective ---------------
     torch.manual_seed(train.seed)
     student, init = make_student(config)
+    refuse_seen(None if force else judge, corpus.speakers, teacher, init)
     head = SpeakerHead(names, student.embedding_dim)
     copied = init.copy_centres(head) if init else 0
     if world.is_main:

@@ -1,0 +1,141 @@
+"""What `evaluate` embeds with: a run folder, a bundle or a teacher, which may not have seen the trials' speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distilvox.console import progress, say
+from distilvox.corpus.store import Corpus
+from distilvox.errors import UserError, require
+from distilvox.evaluation.embed import embed_corpus
+from distilvox.evaluation.judge import Judge
+from distilvox.evaluation.norm import speaker_means
+from distilvox.models.runfolder import CONFIG, load_student
+from distilvox.ship.bundle import Bundle
+from distilvox.ship.card import CARD
+from distilvox.ship.runtime import Verifier
+from distilvox.ship.seen import Seen
+from distilvox.teachers import load
+from distilvox.teachers.base import Teacher
+from distilvox.train.members import centred_embed
+from distilvox.train.seen import refuse_taught
+
+Precision = Literal["float32", "int8"]
+
+
+def embedder_or_centred(
+    model: str,
+    device: torch.device,
+    training: Corpus | None,
+    judge: Judge | None,
+    precision: Precision = "float32",
+) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D]; less their mean over `training` where that is given.
+
+    A model that was trained on speakers of `judge` is refused.
+    """
+    if training is None:
+        return embedder(model, device, precision, judge)
+    return centred_embedder(model, device, training, judge)
+
+
+def embed_trials(
+    judge: Judge, model: str, embed: Callable[[Tensor], Tensor], device: torch.device
+) -> np.ndarray:
+    """Embeddings [U, D] of the trials' utterances, with a bar that says whose they are."""
+    with progress() as bar:
+        task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
+        return judge.embed(embed, device=device, progress=lambda count: bar.advance(task, count))
+
+
+def embedder(
+    model: str, device: torch.device, precision: str, judge: Judge | None
+) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D] for a run folder, a bundle or a teacher's URI."""
+    folder = Path(model)
+    if precision != "float32" and not (folder / CARD).exists():
+        raise UserError("only a bundle comes in several precisions", got=precision, allowed="float32")
+    if (folder / CARD).exists():
+        refuse_seen_by_bundle(judge, folder)
+        verifier = Verifier.load(folder, threads=torch.get_num_threads(), precision=precision)
+        return lambda waves: torch.from_numpy(
+            np.stack([verifier.embed(wave) for wave in waves.cpu().numpy()])
+        )
+    if (folder / CONFIG).exists():
+        run = load_student(folder, device)
+        if judge is not None:
+            judge.refuse_training_speakers(set(run.names), f"among those that {model} was trained on")
+        return run.student
+    if ":" in model:
+        return load_unseen(model, device, judge).embed
+    raise UserError(
+        f"no model here: {model}",
+        allowed="a run folder, a bundle, or a teacher's URI such as ge2e: or run:FOLDER",
+    )
+
+
+def load_unseen(uri: str, device: torch.device, judge: Judge | None) -> Teacher:
+    """A teacher that was not trained on speakers of the judge's trials, as far as it knows."""
+    teacher = load(uri, device=device)
+    if judge is not None:
+        refuse_taught(judge, teacher)
+    return teacher
+
+
+def refuse_seen_by_bundle(judge: Judge | None, bundle: Path) -> None:
+    """A UserError if the bundle was trained on speakers of the judge's trials; a word if it does not say on whom."""
+    card = Bundle.open(bundle).card
+    if judge is None:
+        return
+    if "seen" not in card.training:
+        say(
+            f"{bundle} does not say whom it was trained on: whether these are speakers of the trials, nobody checks"
+        )
+        return
+    seen = Seen.from_text(card.training["seen"], card.space)
+    judge.refuse_training_speakers(seen, f"among those that {bundle} was trained on")
+
+
+def refuse_trial_speakers(judge: Judge, corpus: Corpus) -> None:
+    """A mean or a cohort of the trials' own speakers would flatter."""
+    both = sorted(set(judge.speakers.tolist()) & set(corpus.speakers))
+    require(
+        not both,
+        f"the mean to take off and the cohort may not come from the speakers of {judge.trials.name}",
+        got=f"{len(both)} of them in {corpus.path}, for instance {', '.join(both[:3])}",
+        remedy="give the corpus that was trained on",
+    )
+
+
+def cohort_means(embed: Callable[[Tensor], Tensor], corpus: Corpus, device: torch.device) -> np.ndarray:
+    """One mean embedding [K, D] for each speaker of a corpus."""
+    with progress() as bar:
+        task = bar.add_task("embedding the cohort", total=len(corpus), note="")
+        embeddings = embed_corpus(
+            embed,
+            corpus,
+            np.arange(len(corpus)),
+            device=device,
+            progress=lambda count: bar.advance(task, count),
+        )
+    return speaker_means(embeddings, corpus.labels)
+
+
+def centred_embedder(
+    model: str, device: torch.device, corpus: Corpus, judge: Judge | None
+) -> Callable[[Tensor], Tensor]:
+    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed."""
+    require(
+        not (Path(model) / CARD).exists(),
+        "a bundle is judged as it ships: by its raw cosine",
+        got=model,
+        remedy="leave out --centre-corpus, or give the run folder",
+    )
+    uri = f"run:{model}" if (Path(model) / CONFIG).exists() else model
+    return centred_embed(load_unseen(uri, device, judge), corpus, device)
