@@ -24,7 +24,7 @@ from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import CARD_VERSION, FILES, Card, OperatingPoint
 from distilvox.ship.decision import decide
 from distilvox.ship.runtime import Verifier, cosine, samples, sound_of
-from distilvox.ship.verify import embed_files, verify_files
+from distilvox.ship.verify import embed_files, embedding_names, verify_files
 from distilvox.sound import Sound
 
 POINT = OperatingPoint(0.5, 0.01, "dev.txt", 41_746, 1_746, 0.012, 0.08, "by hand")
@@ -413,3 +413,21 @@ def test_the_map_of_ship_imports_nothing() -> None:
         "distilvox.ship",
     }
     assert "onnxruntime" not in loaded_after("import distilvox.ship.runtime")
+
+
+def test_embeddings_of_equal_names_go_into_their_folders(bundle: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("id1/a/00001.wav", "id1/b/00001.wav", "id2/c/00002.wav")]
+    assert list(embedding_names(files[1:]).values()) == ["00001.npz", "00002.npz"]
+    assert list(embedding_names(files).values()) == ["id1/a/00001.npz", "id1/b/00001.npz", "id2/c/00002.npz"]
+    for clash in ([files[0], files[0].with_suffix(".flac")], [files[0], files[0]]):
+        with pytest.raises(UserError, match="two files would write the same embedding"):
+            embedding_names(clash)
+
+
+def test_a_file_in_the_place_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo/a.wav").touch()
+    with pytest.raises(UserError, match="the bundle comes first"):
+        Verifier.load(tmp_path / "zoo/a.wav")
+    with pytest.raises(UserError, match=r"perhaps .* is meant"):
+        Verifier.load(bundle / "card.json")

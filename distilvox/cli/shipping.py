@@ -96,7 +96,8 @@ def embed(
         bundle: a folder that `distilvox export` made.
         files: speech files, any format and rate that libsndfile reads.
         precision: float32, or int8 (smaller).
-        out_folder: also write each embedding to OUT-FOLDER/<name>.npz, for `distilvox verify`.
+        out_folder: also write each embedding to OUT-FOLDER/<name>.npz, for `distilvox verify`; where two files have
+            one name, their folders go before it.
         threads: CPU threads.
     """
     import json
@@ -104,13 +105,10 @@ def embed(
 
     from distilvox.locks import alone
     from distilvox.ship.runtime import Verifier
-    from distilvox.ship.verify import embed_files
+    from distilvox.ship.verify import embed_files, embedding_names
 
     require(bool(files), "nothing to embed", allowed="one or more files")
-    if out_folder is not None:
-        stems = [path.stem for path in files]
-        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-        require(not twice, "two files would write the same embedding", got=", ".join(twice[:5]))
+    names = embedding_names(files) if out_folder is not None else {}
     failed = 0
     with nullcontext() if out_folder is None else alone(out_folder, inside=True), progress() as bar:
         verifier = Verifier.load(bundle, threads=threads, precision=precision)
@@ -126,7 +124,7 @@ def embed(
             notes = {"notes": item.notes} if item.notes else {}
             print(json.dumps({"file": str(item.path), "embedding": vector, "quality": figures, **notes}))  # noqa: T201
             if out_folder is not None:
-                stored = out_folder / f"{item.path.stem}.npz"
+                stored = out_folder / names[item.path]
                 verifier.save_embedding(stored, item.embedding, figures.get("seconds"))
     if failed:
         raise UserError(f"{failed} of {len(files)} files could not be used; their lines say why", exit_code=1)

@@ -40,6 +40,9 @@ def cohort_statistics(
         "AS-norm needs a cohort of at least the speakers that count",
         got=f"top {top} of {len(cohort)} cohort speakers",
         allowed="2 up to the size of the cohort",
+        remedy=f"--cohort-top {len(cohort)}, or a cohort of more speakers"
+        if len(cohort) > 1
+        else "take a larger cohort",
     )
     require(
         embeddings.shape[1] == cohort.shape[1],

@@ -91,9 +91,13 @@ def read_weights(folder: Path | str) -> dict[str, Tensor]:
     """Reads every tensor of `model.safetensors`, on the CPU; what we wrote is what we read, or an error."""
     path = Path(folder) / WEIGHTS
     if not path.is_file():
+        begun = (Path(folder) / "checkpoint").exists()
         raise UserError(
             f"no weights here: {path} does not exist",
-            remedy="let the training reach its first checkpoint, or resume it",
+            got="a training that has not finished" if begun else None,
+            remedy="finish it: the same command with --resume goes on from its checkpoint"
+            if begun
+            else REMEDY,
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -92,9 +92,11 @@ def not_a_bundle(path: Path) -> UserError:
     if not path.exists():
         return UserError(f"no bundle here: {path} does not exist", remedy="distilvox export RUN BUNDLE")
     if path.is_file():
-        return UserError(
-            "a bundle is a folder, this is a file", got=path, remedy=f"perhaps {path.parent} is meant"
+        inside = (path.parent / CARD).is_file()
+        remedy = (
+            f"perhaps {path.parent} is meant" if inside else "the bundle comes first: BUNDLE, then the files"
         )
+        return UserError("a bundle is a folder, this is a file", got=path, remedy=remedy)
     if (path / "config.json").is_file():
         return UserError(
             f"{path} is a run folder, not a bundle",

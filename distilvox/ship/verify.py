@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from distilvox.errors import UserError
 from distilvox.ship.decision import Decision
 from distilvox.ship.quality import Quality
 from distilvox.ship.runtime import Verifier
@@ -48,6 +50,28 @@ def embed_file(verifier: Verifier, path: Path) -> Embedded:
         return Embedded(path, voice.embedding, None, voice.quality, voice.notes)
     except AudioError as error:
         return Embedded(path, None, error.reason)
+
+
+def embedding_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Where each file's embedding goes in a folder: `name.npz`, with the file's folders before it if names clash.
+
+    Raises:
+        UserError: two files differ in their extension alone, or are one.
+
+    >>> embedding_names([Path("a/1.wav"), Path("b/1.wav")])[Path("b/1.wav")]
+    'b/1.npz'
+    """
+    names = {path: f"{path.stem}.npz" for path in files}
+    if len(set(names.values())) < len(files):
+        absolute = {path: Path(os.path.abspath(path)) for path in files}  # noqa: PTH100 (links stay as they are)
+        common = os.path.commonpath([path.parent for path in absolute.values()])
+        names = {
+            path: whole.relative_to(common).with_suffix(".npz").as_posix() for path, whole in absolute.items()
+        }
+    twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+    if twice or len(names) < len(files):
+        raise UserError("two files would write the same embedding", got=", ".join(twice[:5]) or None)
+    return names
 
 
 def verify_files(
