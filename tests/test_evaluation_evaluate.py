@@ -50,6 +50,7 @@ def test_the_record_holds_what_the_parts_say(case: tuple[np.ndarray, List, np.nd
         "target_trials": 36,
         "speakers": 12,
         "trial_list": "all.txt",
+        "repeated_trials": 0,
         "scores": "raw cosine",
     }
     named = evaluate(embeddings, trials, [f"s{k:02}" for k in speakers], replicates=50, seed=3)
