@@ -9,8 +9,8 @@ from multiprocessing import get_context
 
 import pytest
 
-from distilvox.audio import AudioError
 from distilvox.errors import UserError, require, unknown
+from distilvox.sound import AudioError
 
 
 class Picky(UserError):

@@ -15,7 +15,6 @@ import pytest
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
 
-from distilvox.audio import AudioError
 from distilvox.corpus.decode import decode
 from distilvox.errors import UserError
 from distilvox.files import sha256_file
@@ -25,7 +24,7 @@ from distilvox.ship.card import CARD_VERSION, FILES, Card, OperatingPoint
 from distilvox.ship.decision import decide
 from distilvox.ship.runtime import Verifier, cosine, samples, sound_of
 from distilvox.ship.verify import embed_files, embedding_names, verify_files
-from distilvox.sound import Sound
+from distilvox.sound import AudioError, Sound
 
 POINT = OperatingPoint(0.5, 0.01, "dev.txt", 41_746, 1_746, 0.012, 0.08, "by hand")
 

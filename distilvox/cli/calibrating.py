@@ -164,7 +164,7 @@ def scored(pairs: Path, corpus: Path | None, folder: Path | None, embed: Callabl
 
 def named(folder: Path, name: str) -> Path:
     """The file of a name in a list, which may lack its extension."""
-    from distilvox.audio import EXTENSIONS
+    from distilvox.names import EXTENSIONS
 
     tried = [folder / name, *(folder / f"{name}{extension}" for extension in EXTENSIONS)]
     for path in tried:

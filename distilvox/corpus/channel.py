@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilvox.audio import SAMPLE_RATE
+from distilvox.sound import SAMPLE_RATE
 
 LONGEST = 5.0
 """Seconds of speech that a channel takes: one FFT size serves all, so a session is worked out once."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from distilvox.audio import SAMPLE_RATE
 from distilvox.corpus.channel import LONGEST, Channel, apply_channel, draw_channel
 from distilvox.corpus.espeak import ENGINE_RATE, Engine
 from distilvox.corpus.sentences import GRAMMARS, draw_sentence
 from distilvox.corpus.voices import draw_mood, draw_voice, voice_file
+from distilvox.sound import SAMPLE_RATE
 
 SHORTEST = 2.0
 """Seconds. A shorter utterance gets another sentence; one above `LONGEST` is cut and faded out."""

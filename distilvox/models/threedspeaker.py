@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import yaml
 from torch import Tensor
 
-from distilvox.audio import SAMPLE_RATE
 from distilvox.errors import UserError, require
 from distilvox.files import read_json
 from distilvox.models.foreign import read_torch
@@ -25,6 +24,7 @@ from distilvox.models.frontend import PRESETS
 from distilvox.models.runfolder import match_tensors
 from distilvox.models.student import Student
 from distilvox.models.table import build
+from distilvox.sound import SAMPLE_RATE
 
 MODELSCOPE, FUNASR = "configuration.json", "config.yaml"
 PUBLISHED = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from distilvox.audio import AudioError, read_audio
+from distilvox.audio import read_audio
 from distilvox.errors import UserError, require
 from distilvox.ship import journal
 from distilvox.ship.book import Book
@@ -16,6 +16,7 @@ from distilvox.ship.decision import Decision, decide_voices, percent, printable
 from distilvox.ship.person import Enrolment, Recording, Space, audio_hash
 from distilvox.ship.quality import measure
 from distilvox.ship.runtime import Verifier, cosine
+from distilvox.sound import AudioError
 
 INT8 = "-int8"
 """How the id of an int8 model's space ends."""

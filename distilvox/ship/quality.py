@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from distilvox.audio import SAMPLE_RATE
+from distilvox.sound import SAMPLE_RATE
 
 FRAME, SHIFT, POINTS = 400, 160, 512
 """25 ms every 10 ms, at 16 kHz."""

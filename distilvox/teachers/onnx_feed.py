@@ -16,9 +16,9 @@ from typing import Any
 
 from onnxruntime import InferenceSession
 
-from distilvox.audio import SAMPLE_RATE
 from distilvox.errors import UserError, require, unknown
 from distilvox.models.frontend import PRESETS, FrontEnd
+from distilvox.sound import SAMPLE_RATE
 from distilvox.teachers.features import FIND_OUT, choices, said
 from distilvox.teachers.nemo import NemoFeatures
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from distilvox.audio import SAMPLE_RATE
 from distilvox.console import say
 from distilvox.errors import require
 from distilvox.models.pyannote import REMEDY, WEIGHTS, read_pyannote
+from distilvox.sound import SAMPLE_RATE
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.hub import folder_of
 from distilvox.teachers.licence import of_folder

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
-from distilvox.audio import SAMPLE_RATE
 from distilvox.models.threedspeaker import FUNASR, MODELSCOPE, PUBLISHED, read_threedspeaker
+from distilvox.sound import SAMPLE_RATE
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.hub import folder_of
 from distilvox.teachers.installed import installed_file

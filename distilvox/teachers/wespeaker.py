@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from distilvox.audio import SAMPLE_RATE
 from distilvox.errors import UserError, require
 from distilvox.models import Student
 from distilvox.models.frontend import PRESETS, FrontEnd
@@ -25,6 +24,7 @@ from distilvox.models.wespeaker import (
     read_wespeaker,
 )
 from distilvox.models.wespeaker_known import table
+from distilvox.sound import SAMPLE_RATE
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.features import FIND_OUT, choices, said
 from distilvox.teachers.hub import folder_of
