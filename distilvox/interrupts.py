@@ -60,13 +60,15 @@ def at_once() -> Iterator[None]:
 @contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes that end with this one, however it ends; an error in the block ends them, too."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=begin_work) as pool:
-        try:
-            yield pool
-        except BaseException:
-            for child in active_children():
-                child.terminate()
-            raise
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=begin_work)
+    try:
+        yield pool
+    except BaseException:
+        for child in active_children():
+            child.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def leave_work(error: Terminated) -> None:

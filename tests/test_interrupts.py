@@ -80,9 +80,12 @@ def test_workers_end_with_the_process_that_they_work_for(number: signal.Signals,
     words = [sys.executable, str(tmp_path / "work.py"), *map(str, told)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as parent:
-        workers = [int(_wait_for(path)) for path in told]
-        parent.send_signal(number)
-        parent.wait(30)
+        try:
+            workers = [int(_wait_for(path)) for path in told]
+            parent.send_signal(number)
+            parent.wait(30)
+        finally:
+            parent.kill()
     end = time.monotonic() + 30
     while any(_runs(process) for process in workers):
         assert time.monotonic() < end

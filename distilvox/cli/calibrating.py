@@ -139,7 +139,7 @@ def scored(pairs: Path, corpus: Path | None, folder: Path | None, embed: Callabl
     if (corpus is None) == (folder is None):
         raise UserError("where are the recordings of the pairs?", allowed="one of --corpus and --folder")
     trials = read_trials(pairs)
-    speakers = None
+    enrol, test, speakers, count = trials.enrol, trials.test, None, len(trials.utterances)
     if corpus is not None:
         held = Corpus.open(corpus)
         rows = resolve(trials, held)
@@ -149,15 +149,19 @@ def scored(pairs: Path, corpus: Path | None, folder: Path | None, embed: Callabl
             return held.wave(int(rows[number])).astype(np.float32) / 32768
 
     else:
-        files = [named(Path(str(folder)), name) for name in trials.utterances]
+        paths = [str(named(Path(str(folder)), name)) for name in trials.utterances]
+        files, place = np.unique(
+            paths, return_inverse=True
+        )  # a list may name a file with and without extension
+        enrol, test, count = place[enrol], place[test], len(files)
 
         def read(number: int) -> np.ndarray:
-            return read_audio(files[number])
+            return read_audio(str(files[number]))
 
     with progress() as bar:
-        task = bar.add_task(f"recordings of {pairs.name}", total=len(trials.utterances), note="")
+        task = bar.add_task(f"recordings of {pairs.name}", total=count, note="")
         return score_pairs(
-            trials.name, trials.enrol, trials.test, trials.labels, speakers,
+            trials.name, enrol, test, trials.labels, speakers,
             read=read, embed=embed, progress=lambda count: bar.advance(task, count),
         )  # fmt: skip
 

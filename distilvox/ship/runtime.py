@@ -1,9 +1,6 @@
 """The runtime that ships: audio → embedding → score → decision, on numpy, onnxruntime and libsndfile alone.
 
->>> from distilvox.ship.runtime import Verifier
->>> verifier = Verifier.load("bundle")  # doctest: +SKIP
->>> print(verifier.verify("enrol.wav", "test.wav"))  # doctest: +SKIP
-accepted: the score 0.7310 is above the threshold 0.4120 …
+`Verifier.load("bundle").verify("enrol.wav", "test.wav")` is a `Decision`, which prints in words.
 """
 
 from __future__ import annotations
@@ -40,8 +37,7 @@ Source = Path | str | np.ndarray
 EMBEDDING = ".npz"
 """The extension of a stored embedding; `verify` takes such a file in place of a recording."""
 
-LONGEST_SECONDS = 300
-"""Longer recordings are embedded in windows: three hours at once take ten gigabytes."""
+LONGEST_SECONDS = 300  # longer ones are embedded in windows: three hours at once take ten gigabytes
 
 
 @dataclass(frozen=True)
@@ -200,10 +196,6 @@ class Verifier:
             self.card, score, (one.seconds, two.seconds), threshold, self.precision, false_accept
         )
 
-    def embedding_of(self, source: Source) -> np.ndarray:
-        """Of a recording by embedding it, of a `.npz` file by reading it."""
-        return self.examine(source).embedding
-
     def save_embedding(self, path: Path | str, embedding: np.ndarray, seconds: float | None = None) -> None:
         """Stores an embedding [D] with the id of its space, as `.npz`: an enrolment to verify against.
 
@@ -268,8 +260,7 @@ def sound_of(source: Source, sample_rate: int = SAMPLE_RATE) -> Sound:
         sample_rate: of the samples, Hz; a file states its own.
     """
     sound = _of_samples(source, sample_rate) if isinstance(source, np.ndarray) else read_sound(source)
-    count = len(windows(sound.wave))
-    if count == 1:
+    if (count := len(windows(sound.wave))) == 1:
         return sound
     said = f"long: {len(sound.wave) / SAMPLE_RATE:,.0f} s, the mean over {count} windows"
     return Sound(sound.wave, (*sound.notes, said))
