@@ -9,6 +9,7 @@ import pytest
 
 from distilvox.errors import UserError
 from distilvox.study.recipe import Recipe, read_recipe
+from distilvox.study.terms import is_studied
 
 GOOD = """
 teacher: "ge2e:"
@@ -179,3 +180,16 @@ def test_a_table_may_be_the_value_of_a_field(tmp_path: Path) -> None:
     assert [recipe.config(m, 4).student_options for m in recipe.methods] == [{"channels": 8}] * 2 + [
         {"channels": 16}
     ] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "studied", "wanted"),
+    [
+        ("model.frontend.window", {"frontend"}, True),
+        ("model.frontend.window", {"objective.kd_weight"}, False),
+        ("model.config.channels", {"frontend"}, False),
+        ("model.config.channels", {"student"}, True),
+    ],
+)
+def test_a_front_end_may_differ_where_it_is_studied(name: str, studied: set[str], wanted: bool) -> None:
+    assert is_studied(name, studied) == wanted

@@ -116,11 +116,11 @@ def embedder(model: str, device: str, precision: Precision) -> Callable[[np.ndar
         return Verifier.load(model, precision=precision).run
     import torch
 
-    from distilvox.cli.judging import embedder as any_embedder
+    from distilvox.cli.embedding import embedder as any_embedder
     from distilvox.train.distributed import pick_device
 
     where = pick_device(device)
-    embed = any_embedder(model, where, precision)
+    embed = any_embedder(model, where, precision, None)
 
     def one(wave: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

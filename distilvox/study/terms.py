@@ -91,7 +91,9 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[s
     studied = studied_fields(recipe)
     for (one, a), (other, b) in combinations(records, 2):
         unequal = [
-            name for name in differences(*run.alike(a, b)) if name not in FREE and not _studied(name, studied)
+            name
+            for name in differences(*run.alike(a, b))
+            if name not in FREE and not is_studied(name, studied)
         ]
         if unequal:
             shown = [f"{n}: {_at(a, n)!r} and {_at(b, n)!r}" if n != "speakers" else n for n in unequal[:6]]
@@ -105,7 +107,7 @@ def check_equal(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[s
     return {method: [held[folder] for folder in runs] for method, runs in folders.items()}
 
 
-def _studied(name: str, studied: set[str]) -> bool:
+def is_studied(name: str, studied: set[str]) -> bool:
     """Whether a difference of two run folders is one that the recipe asks for, or follows from it."""
     chosen = {field for field in studied if field.startswith("subset.")}
     follows = {
@@ -120,6 +122,8 @@ def _studied(name: str, studied: set[str]) -> bool:
     }
     if name in ("corpus.utterances", "corpus.hours"):
         return bool(chosen)
+    if name.startswith("model.frontend") and "frontend" in studied:
+        return True
     part = name if name in follows else name.partition(".")[0]
     if part == "teacher" and name != "teacher" and "teacher" not in studied:
         return False

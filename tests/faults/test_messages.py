@@ -94,4 +94,4 @@ def test_names_that_are_not_utf_8_are_written(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(sys, "stdout", stream)
     cli.main([])
     stream.flush()
-    assert stream.buffer.getvalue().strip() == rb"a\udcff.wav"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue().strip() == rb"a\udcff.wav"
