@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from distilvox.models import build, macs, parameters_count
+from distilvox.models.frontend import PRESETS
 
 
 def test_an_x_vector_counted_by_hand() -> None:
-    student = build("xvector-s", channels=3, last_channels=7, hidden=11, embedding_dim=13).train()
+    student = build(
+        "xvector-s", PRESETS["wespeaker"], channels=3, last_channels=7, hidden=11, embedding_dim=13
+    ).train()
     # 198 frames; the five layers leave 194, 190, 184, 184, 184 of them
     layers = 80 * 3 * 5 * 194 + 3 * 3 * 3 * 190 + 3 * 3 * 3 * 184 + 3 * 3 * 184 + 3 * 7 * 184
     assert macs(student, seconds=2.0) == layers + 14 * 11 + 11 * 13
@@ -18,7 +21,15 @@ def test_an_x_vector_counted_by_hand() -> None:
 
 
 def test_a_resnet_of_bottlenecks_counted_by_hand() -> None:
-    student = build("resnet-s", mels=8, channels=2, blocks=(1, 1, 1, 1), bottleneck=True, embedding_dim=5)
+    student = build(
+        "resnet-s",
+        PRESETS["wespeaker"],
+        mels=8,
+        channels=2,
+        blocks=(1, 1, 1, 1),
+        bottleneck=True,
+        embedding_dim=5,
+    )
     planes = [8 * 48, 8 * 48, 4 * 24, 2 * 12, 1 * 6]  # 48 frames; input and output of each stage
     inputs, total = 2, planes[0] * 9 * 2
     for k, width in enumerate((2, 4, 8, 16)):

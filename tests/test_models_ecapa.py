@@ -15,6 +15,7 @@ from torch import Tensor
 from distilvox.errors import UserError
 from distilvox.models import MODELS, build, macs, parameters_count
 from distilvox.models.ecapa import ECAPA, AttentivePooling, ECAPAConfig
+from distilvox.models.frontend import PRESETS
 from distilvox.ship.trace import write_onnx
 from tests.reference import ecapa as reference
 from tests.reference.fill import features, fill
@@ -69,7 +70,9 @@ def test_the_small_one_is_small() -> None:
 
 
 def test_cost_is_counted_by_hand() -> None:
-    student = build("ecapa-s", channels=6, scale=3, pooled=7, bottleneck=2, embedding_dim=3)
+    student = build(
+        "ecapa-s", PRESETS["wespeaker"], channels=6, scale=3, pooled=7, bottleneck=2, embedding_dim=3
+    )
     block = 2 * 6 * 6 + 2 * 3 * 2 * 2  # a frame; its gate once an utterance
     frame = 80 * 6 * 5 + 3 * block + 18 * 7 + 7 * 2 + 2 * 7
     assert macs(student, seconds=2.0) == 198 * frame + 3 * 2 * 6 * 2 + 14 * 2 + 14 * 3

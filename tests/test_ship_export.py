@@ -122,7 +122,7 @@ SMALL = [name for name in MODELS if name.endswith("-s")]
 def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Student, Path]:
     """A small student whose batch norms have seen sound, and the folder of its ONNX models."""
     torch.manual_seed(0)
-    student = build(request.param).train()
+    student = build(request.param, PRESETS["wespeaker"]).train()
     with torch.no_grad():
         student(0.1 * torch.randn(4, 12_000))
     folder = tmp_path_factory.mktemp(request.param)

@@ -77,7 +77,10 @@ def model_record(student: Student) -> dict[str, Any]:
     """What `config.json` says about a model: enough to build it again."""
     return {
         "name": student.name,
-        "config": dataclasses.asdict(student.config),
+        "config": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(student.config).items()
+        },
         "frontend": student.frontend.config.to_json(),
     }
 

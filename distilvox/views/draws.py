@@ -40,7 +40,7 @@ class ViewConfig:
         room_probability: share of the views that sound as in a room, 0 … 1.
         gain_db: least and greatest gain, dB.
         silence_probability: share of the views in which a stretch is muted, 0 … 1: a gap, or an end cut off.
-        silence_seconds: least and greatest length of that stretch.
+        silence_seconds: least and greatest length of that stretch; at most half a view.
         silence_db: least and greatest level of what is heard there, dBFS; below -96, digital zeros.
     """
 
@@ -224,6 +224,7 @@ def draw(
     muted = np.where(
         u(SILENCE) < config.silence_probability, between(SILENCE_LENGTH, *config.silence_seconds), 0.0
     )
+    muted = np.minimum(muted, config.seconds / 2)
     begin = u(SILENCE_START) * whole - muted * sample_rate / 2  # half of it may hang over an end
     silence = np.stack([begin, begin + muted * sample_rate], axis=1).clip(0, whole).astype(np.int64)
     return Draws(
