@@ -57,7 +57,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("twice")
     train = make_corpus(root / "train")
     trials = make_trials(make_corpus(root / "dev", speakers=4, seed=1, prefix="d"), root / "trials.txt")
-    taught = tiny_config(targets=None, objective="none", epochs=6, learning_rate=1e-2)
+    taught = tiny_config(
+        targets=None, objective="none", epochs=12, learning_rate=1e-2, silence_probability=0.0
+    )
     fit(taught, corpus=train, out=root / "teacher", device="cpu", bank=BANK)
     config = to_json(tiny_config(epochs=1))
     base = {f"{part}.{k}": v for part in ("train", "views") for k, v in config[part].items() if k != "seed"}

@@ -79,7 +79,7 @@ def test_every_run_is_the_base_then_the_method_then_the_seed(tmp_path: Path) -> 
         ("[4, 1]", "[]", "seeds is a list of numbers"),
         ("[4, 1]", "[true]", "seeds is a list of numbers"),
         ("[4, 1]", "[1, 1]", "a seed stands twice"),
-        ("[4, 1]", "[-1]", "a seed is not negative"),
+        ("[4, 1]", "[-1]", "seed.* is out of range"),
         ("[4, 1]", "[4, 1", "is not YAML"),
         ("base: {", "base: [", "is not YAML"),
     ],

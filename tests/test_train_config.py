@@ -109,7 +109,7 @@ def test_what_cannot_be_set_says_why(values: dict[str, Any], message: str) -> No
         (TrainConfig, {"final_rate": 1.5}, "fraction of the peak"),
         (TrainConfig, {"warmup_epochs": -1.0}, "cannot be negative"),
         (TrainConfig, {"weight_decay": -1.0}, "cannot be negative"),
-        (TrainConfig, {"seed": -1}, "not negative"),
+        (TrainConfig, {"seed": -1}, "out of range"),
         (TrainConfig, {"evaluate_epochs": 0}, "evaluate every"),
         (TrainConfig, {"checkpoint_steps": 0}, "checkpoint every"),
         (TrainConfig, {"threads": -1}, "cannot be negative"),
