@@ -187,7 +187,7 @@ def test_the_door(tmp_path: Path) -> None:
         write_report([tmp_path], out, title="t")
     with pytest.raises(UserError, match="given twice"):
         write_report([run, run / ".." / "run"], out, title="t")
-    with pytest.raises(UserError, match="not the result of a study"):
+    with pytest.raises(UserError, match=r"result of a study is damaged(.|\n)*Expected object, got array"):
         write_report([run], out, title="t", study={"methods": {}})
     (run / "log.jsonl").write_text("{\n{}\n")
     with pytest.raises(UserError, match="this log is damaged"):
@@ -279,14 +279,16 @@ def test_a_study_alone(tmp_path: Path) -> None:
 def test_what_a_report_is_asked_to_show(runs: list[Path], tmp_path: Path) -> None:
     assert gather(runs) == (runs, None)
     path = tmp_path / "study.json"
-    path.write_text(json.dumps(STUDY))
-    assert gather(runs) == (runs, STUDY), "the study that they lie in"
-    assert gather([tmp_path]) == (sorted(runs), STUDY)
-    assert gather([path]) == ([], STUDY)
+    told = {"title": "t", "teacher": "ge2e:", "trial_list": "dev.txt", "trials": 100, "scores": "raw cosine"}
+    study = STUDY | told
+    path.write_text(json.dumps(study))
+    assert gather(runs) == (runs, study), "the study that they lie in"
+    assert gather([tmp_path]) == (sorted(runs), study)
+    assert gather([path]) == ([], study)
     with pytest.raises(UserError, match="one study"):
         gather([path, tmp_path])
     path.write_text("[1]")
-    with pytest.raises(UserError, match="not the result of a study"):
+    with pytest.raises(UserError, match=r"result of a study is damaged(.|\n)*Expected object, got array"):
         gather([path])
 
 
