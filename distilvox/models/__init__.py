@@ -7,6 +7,7 @@
 - `gate`      frames without sound are left out
 - `backbone`  what every architecture shares
 - `xvector`, `resnet`, `campplus`, `ecapa`, …  features → embedding: an architecture a file, as `table` imports them
+- `redimnet2_blocks` the parts of `redimnet2`
 - `pooling`   frames → one vector
 - `head`      class centres with the speakers' names
 - `cost`      parameters and multiply–accumulates

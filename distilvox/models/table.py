@@ -13,6 +13,7 @@ from distilvox.models.dstdnn import DSTDNNConfig
 from distilvox.models.ecapa import ECAPAConfig
 from distilvox.models.eres2net import ERes2NetConfig
 from distilvox.models.frontend import DEFAULT, PRESETS, FrontEnd
+from distilvox.models.redimnet2 import ReDimNet2Config
 from distilvox.models.resnet import ResNetConfig
 from distilvox.models.simam import SimAMConfig
 from distilvox.models.student import Student
@@ -42,6 +43,35 @@ MODELS: dict[str, BackboneConfig] = {
 """Students: name → configuration; the configuration's class says which architecture."""
 
 PUBLISHED: dict[str, BackboneConfig] = {
+    "redimnet2-b0": ReDimNet2Config(),
+    "redimnet2-b1": ReDimNet2Config(
+        channels=16, reductions=(32, 32, 32, 32, 16, 16), out_channels=0, out_plane=False
+    ),
+    "redimnet2-b2": ReDimNet2Config(
+        channels=20,
+        bin_strides=(1, 2, 1, 3, 1, 2),
+        reductions=(40, 30, 30, 20, 20, 10),
+        out_channels=0,
+        out_plane=False,
+    ),
+    "redimnet2-b3": ReDimNet2Config(
+        channels=24,
+        expansions=(4.0, 3.0, 2.0, 1.0, 1.0, 1.0),
+        reductions=(24, 24, 24, 24, 24, 24),
+        out_channels=0,
+        out_plane=False,
+    ),
+    "redimnet2-s": ReDimNet2Config(
+        mels=80,
+        embedding_dim=128,
+        stem_strides=(2, 2),
+        bin_strides=(1, 2, 1, 2),
+        time_strides=(1, 2, 1, 1),
+        blocks=(2, 3, 3, 3),
+        expansions=(1.0, 1.0, 1.0, 1.0),
+        reductions=(20, 20, 10, 10),
+        out_channels=32,
+    ),
     "eres2net": ERes2NetConfig(),
     "eres2netv2": ERes2NetConfig(version=2, channels=64, base_width=26, embedding_dim=192),
     "simam34": SimAMConfig(),
