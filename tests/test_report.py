@@ -187,7 +187,7 @@ def test_the_door(tmp_path: Path) -> None:
         write_report([tmp_path], out, title="t")
     with pytest.raises(UserError, match="given twice"):
         write_report([run, run / ".." / "run"], out, title="t")
-    with pytest.raises(UserError, match=r"result of a study is damaged(.|\n)*Expected object, got array"):
+    with pytest.raises(UserError, match="not the result of a study"):
         write_report([run], out, title="t", study={"methods": {}})
     (run / "log.jsonl").write_text("{\n{}\n")
     with pytest.raises(UserError, match="this log is damaged"):
