@@ -43,6 +43,18 @@ def mel_matrix(front: FrontEnd) -> Float[np.ndarray, "K F"]:
     return np.maximum(weights, 0.0)
 
 
+def check_windows(window: str, sample_rate: int) -> None:
+    """Refuses an unknown window, and a sample rate (Hz) at which 25 ms or 10 ms are no whole number of samples."""
+    if window not in WINDOWS:
+        raise unknown("window of the front end", window, WINDOWS)
+    require(
+        sample_rate > 0 and sample_rate % 200 == 0,
+        "the front end cannot cut 25 ms windows every 10 ms at this sample rate",
+        got=sample_rate,
+        allowed="a multiple of 200 Hz, such as 8000 or 16000",
+    )
+
+
 @dataclass(frozen=True)
 class FrontEnd:
     """Log-mel features as Kaldi computes them, without dither; the defaults are WeSpeaker's.
@@ -76,14 +88,7 @@ class FrontEnd:
     gate_db: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.window not in WINDOWS:
-            raise unknown("window of the front end", self.window, WINDOWS)
-        require(
-            self.sample_rate > 0 and self.sample_rate % 200 == 0,
-            "the front end cannot cut 25 ms windows every 10 ms at this sample rate",
-            got=self.sample_rate,
-            allowed="a multiple of 200 Hz, such as 8000 or 16000",
-        )
+        check_windows(self.window, self.sample_rate)
         require(
             0 <= self.low < self.high <= self.sample_rate / 2,
             "the mel filters of the front end must lie between 0 Hz and half the sample rate",

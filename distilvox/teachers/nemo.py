@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from distilvox.errors import require, unknown
-from distilvox.models.frontend import KALDI_FLOOR, WINDOWS
+from distilvox.errors import require
+from distilvox.models.frontend import KALDI_FLOOR, WINDOWS, check_windows
 from distilvox.teachers.ge2e import mel_filters
 
 BELOW_NYQUIST = 400.0
@@ -47,14 +47,7 @@ class NemoFeatures:
     normalise: bool = True
 
     def __post_init__(self) -> None:
-        if self.window not in WINDOWS:
-            raise unknown("window of the front end", self.window, WINDOWS)
-        require(
-            self.sample_rate > 0 and self.sample_rate % 200 == 0,
-            "the front end cannot cut 25 ms windows every 10 ms at this sample rate",
-            got=self.sample_rate,
-            allowed="a multiple of 200 Hz, such as 8000 or 16000",
-        )
+        check_windows(self.window, self.sample_rate)
 
 
 class NemoFbank(nn.Module):
