@@ -27,9 +27,12 @@ MIN_SOUND_SECONDS = 0.4
 SILENCE_PEAK = 1e-3
 """A recording whose largest deviation from its own mean stays below this (-60 dBFS) is silence."""
 
-FRAME_SECONDS = 0.02
-SOUND_LEVEL = 2e-4
-"""A frame has sound if the middle half of its samples spans more than twice this (-74 dBFS): clicks are no middle."""
+FRAME_SECONDS, SHIFT_SECONDS = 0.025, 0.01
+LOUD_DB, FAINT_DB = 30.0, -71.0
+"""A frame has sound if it lies within 30 dB of the loud ones and above -71 dBFS."""
+
+LOUDEST = 10
+"""The loud frames are told by the tenth loudest: a word among minutes of hiss is loud, too."""
 
 OFFSET = 0.1
 """A mean farther from zero than this part of the largest deviation from it is an offset, and is taken off."""
@@ -49,9 +52,11 @@ AT_FULL_SCALE, SHARE_AT_FULL_SCALE = 0.99, 0.01
 class AudioError(UserError):
     """A recording that cannot be used; `reason` is short enough for a table."""
 
-    def __init__(self, path: Path | str, reason: str) -> None:
+    def __init__(
+        self, path: Path | str, reason: str, *, remedy: str = "replace the file or leave it out"
+    ) -> None:
         self.reason = reason
-        super().__init__(f"cannot use {path}: {reason}", remedy="replace the file or leave it out")
+        super().__init__(f"cannot use {path}: {reason}", remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -197,26 +202,44 @@ def _mix(covariance: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, lis
     return weights, [f"several channels: {said} of {channels}, the others are silent"]
 
 
-def seconds_of_sound(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
-    """Seconds of the frames of 20 ms with sound in them, by the span between the quartiles of a frame's samples.
+def frame_levels(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Float or int16 wave [N] → the level of each frame of 25 ms, every 10 ms, in dBFS: float32 [T].
 
-    Args:
-        wave: float or int16 [N].
+    By the span between the quartiles of a frame's samples, as the deviation of a normal noise with such a span: clicks
+    and steps are no middle, however loud.
+    """
+    size, shift = round(FRAME_SECONDS * sample_rate), round(SHIFT_SECONDS * sample_rate)
+    if len(wave) < size:
+        return np.zeros(0, np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::shift]
+    spans = np.empty(len(frames), np.float32)
+    low, high = size // 4, size - 1 - size // 4
+    for start in range(0, len(frames), 4096):
+        ranked = np.partition(frames[start : start + 4096].astype(np.float32), (low, high), axis=1)
+        spans[start : start + 4096] = ranked[:, high] - ranked[:, low]
+    full = 32768.0 if wave.dtype == np.int16 else 1.0
+    return 20 * np.log10(np.maximum(spans / np.float32(1.349 * full), np.float32(1e-7)))
+
+
+def loud_level(levels: np.ndarray) -> float:
+    """Of levels in dB [T], T > 0, that of the loud frames: the 95th percentile of those near the loudest."""
+    tenth = float(np.partition(levels, -min(LOUDEST, len(levels)))[-min(LOUDEST, len(levels))])
+    return float(np.percentile(levels[levels >= tenth - LOUD_DB], 95))
+
+
+def sounding(levels: np.ndarray) -> np.ndarray:
+    """Which frames, of levels in dB [T], hold sound; bool [T]."""
+    return levels > max(loud_level(levels) - LOUD_DB, FAINT_DB) if len(levels) else np.zeros(0, bool)
+
+
+def seconds_of_sound(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
+    """Seconds of the frames with sound in a float or int16 wave [N]: the one measure of how much speech there is.
 
     >>> click = np.zeros(16_000, np.float32); click[8_000] = 0.9
     >>> seconds_of_sound(click), seconds_of_sound(np.sin(np.arange(16_000, dtype=np.float32)))
-    (0.0, 1.0)
+    (0.0, 0.98)
     """
-    size = round(FRAME_SECONDS * sample_rate)
-    level = SOUND_LEVEL * (32768 if wave.dtype == np.int16 else 1)
-    count = 0
-    for start in range(0, len(wave) - size + 1, 4096 * size):
-        part = wave[start : start + 4096 * size]
-        frames = part[: len(part) // size * size].reshape(-1, size).astype(np.float32)
-        ranked = np.partition(frames, (size // 4, size - 1 - size // 4), axis=1)
-        span = ranked[:, size - 1 - size // 4] - ranked[:, size // 4]
-        count += int(np.count_nonzero(span > 2 * level))
-    return count * size / sample_rate
+    return round(float(np.count_nonzero(sounding(frame_levels(wave, sample_rate)))) * SHIFT_SECONDS, 2)
 
 
 def is_silence(wave: np.ndarray, peak: float = SILENCE_PEAK) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tests.making import buzz
+from tests.making import buzz, murmur
 from tests.running import TINY, Ran, run, succeed
 
 RECIPE = """\
@@ -31,14 +32,14 @@ baseline: none
 """
 
 
-def speak(folder: Path, *, seed: int, speakers: str) -> Path:
+def speak(folder: Path, *, seed: int, speakers: str, sound: Callable[..., np.ndarray] = buzz) -> Path:
     """Speech files in the layout that `pack` reads: a folder a speaker, two sessions, six files."""
     rng = np.random.default_rng(seed)
     for k, speaker in enumerate(speakers):
         for number in range(6):
             path = folder / speaker / f"day{number % 2}" / f"{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            wave = buzz(rng, 80 * 1.35**k * rng.uniform(0.97, 1.03), int(rng.integers(9_000, 16_000)))
+            wave = sound(rng, 80 * 1.35**k * rng.uniform(0.97, 1.03), int(rng.integers(9_000, 16_000)))
             soundfile.write(path, wave, 16_000)
     return folder
 
@@ -81,7 +82,7 @@ class Journey:
         )  # fmt: skip
         self.call("evaluate", home / "small", "--corpus", dev, "--trials", trials, "--device", "cpu")
         self.call("export", home / "small", home / "bundle", "--false-accept", 0.4)
-        self.files = sorted((home / "others" / "w").rglob("*.wav"))
+        self.files = sorted(speak(home / "voices", seed=2, speakers="w", sound=murmur).rglob("*.wav"))
         self.call("embed", home / "bundle", *self.files, "--out-folder", home / "enrolled")
         self.call("verify", home / "bundle", self.files[0], self.files[1])
         (home / "tiny.yaml").write_text(RECIPE.format(teacher=home / "big"))

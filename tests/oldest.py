@@ -114,12 +114,22 @@ def faults(bundle: Path, truth: dict[str, np.ndarray]) -> Iterator[str]:
                 yield f"{bundle.name}/{file} at {length} samples: relative error {far:.1e}"
     full, small = (Verifier.load(bundle, precision=precision) for precision in ("float32", "int8"))
     for wave in truth[f"waves.{LENGTHS[-1]}"]:
-        agreement = cosine(full.embed(wave), small.embed(wave))
+        agreement = cosine(full.run(wave), small.run(wave))
         if not agreement >= INT8:
             yield f"{bundle.name}/model.int8.onnx: cosine {agreement:.3f} with float32"
     recording = bundle.parent / "recording.wav"
     soundfile.write(recording, truth[f"waves.{LENGTHS[-1]}"][0], 16_000)
-    command = ["-m", "distilvox", "verify", str(bundle), str(recording), str(recording), "--threshold", "0.5"]
+    command = [
+        "-m",
+        "distilvox",
+        "verify",
+        str(bundle),
+        str(recording),
+        str(recording),
+        "--threshold",
+        "0.5",
+        "--force",
+    ]
     said = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     if said.returncode or "1.0000" not in said.stdout + said.stderr:
         yield f"{bundle.name}: distilvox verify exits {said.returncode}: {said.stderr.strip()[-400:]}"

@@ -13,7 +13,7 @@ import soundfile
 from distilvox.corpus.store import Corpus
 from tests.journey import Journey, travelled
 from tests.making import TINY as TINY_STUDENT
-from tests.making import buzz, make_corpus
+from tests.making import buzz, make_corpus, murmur
 from tests.running import TINY, Ran, refused, run, succeed, tree
 
 BAD = {
@@ -189,7 +189,7 @@ def test_a_bundle_with_a_flipped_byte(
     data = bytearray((bundle / name).read_bytes())
     data[len(data) // 2] ^= 0x80
     (bundle / name).write_bytes(bytes(data))
-    soundfile.write(tmp_path / "a.wav", buzz(rng, 120, 16_000), 16_000)
+    soundfile.write(tmp_path / "a.wav", murmur(rng, 120, 16_000), 16_000)
     before = tree(tmp_path)
     for words in (
         ["verify", bundle, tmp_path / "a.wav", tmp_path / "a.wav"],

@@ -12,7 +12,7 @@ import soundfile
 
 from distilvox.cli import EXTRA_OF
 from distilvox.ship.card import FILES
-from tests.making import buzz
+from tests.making import murmur
 from tests.running import refused, run, succeed
 from tests.test_cli import started
 from tests.test_ship_runtime import write_card, write_model
@@ -29,7 +29,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name, pitch in (("anna", 210), ("bert", 95)):
         for k in range(3):
-            soundfile.write(home / f"{name}{k}.wav", buzz(rng, pitch, 24_000), 16_000)
+            wave = murmur(rng, pitch, 32_000)
+            if name == "bert":  # has a duller voice
+                wave = np.convolve(wave, np.full(5, 0.2)).astype(np.int16)
+            soundfile.write(home / f"{name}{k}.wav", wave, 16_000)
     return home
 
 

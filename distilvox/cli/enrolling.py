@@ -36,6 +36,7 @@ def enrol(
 
     A book is one file, which any number of processes use at once. It belongs to one model: another one's
     embeddings are refused. A recording that does not fit the person's others is named, and nothing is enrolled.
+    Recordings must be better than those to verify: a second of sound or more, at -50 dBFS or more, hardly clipped.
     Recordings of several days and places make the best enrolment; more may be added later.
 
     Examples:
@@ -48,7 +49,7 @@ def enrol(
         files: speech files, any format and rate that libsndfile reads.
         model: a folder that `distilvox export` made; the one that the book was last used with if not given.
         precision: float32, or int8 (smaller); the book's own if not given.
-        force: enrol recordings that do not fit the others.
+        force: enrol recordings that do not fit the others, are too short, faint or clipped, or seem to be no speech.
         json: print JSON on stdout.
     """
     from distilvox.ship.enrolment import enrol_files
@@ -65,6 +66,8 @@ def enrol(
         say(f"  they fit: the least alike has a cosine of {done.fit:.3f} with the mean of the others")
     for source in done.misfits:
         say(f"  {printable(source)} does not fit the others and was enrolled by force")
+    for reason in done.poor:
+        say(f"  {printable(reason)}; enrolled by force")
 
 
 def identify(
@@ -76,6 +79,7 @@ def identify(
     model: Path | None = None,
     threshold: float | None = None,
     journal: bool = False,
+    force: bool = False,
     json: bool = False,
 ) -> None:
     """Who of the enrolled people is speaking, and is it anybody of them? Without torch.
@@ -95,11 +99,12 @@ def identify(
         model: the bundle, where it is not the one that the book was last used with.
         threshold: accept cosines above this one, instead of the bundle's own threshold.
         journal: keep the decision in the book.
+        force: decide on a file that would be refused; the decision says so.
         json: print JSON on stdout.
     """
     from distilvox.ship.enrolment import identify_file
 
-    found = identify_file(book, file, model=model, top=top, threshold=threshold, keep=journal)
+    found = identify_file(book, file, model=model, top=top, threshold=threshold, keep=journal, force=force)
     if json:
         print(found.to_json())  # noqa: T201 (machine output)
     else:

@@ -83,10 +83,12 @@ def embed(
     precision: Precision = "float32",
     out_folder: Path | None = None,
     threads: int = 1,
+    force: bool = False,
 ) -> None:
     """Embed speech files with a bundle; one JSON line a file on stdout, without torch.
 
-    A file that cannot be used gets a line with its `error`, and the exit code is then 1.
+    A file that cannot be used, or that seems to hold no speech, gets a line with its `error`, and the exit code is
+    then 1.
 
     Examples:
         distilvox embed bundle/ anna.wav bert.flac > embeddings.jsonl
@@ -99,6 +101,7 @@ def embed(
         out_folder: also write each embedding to OUT-FOLDER/<name>.npz, for `distilvox verify`; where two files have
             one name, their folders go before it.
         threads: CPU threads.
+        force: embed also what is too short, faint or clipped, or seems to be no speech; its line has the `refusal`.
     """
     import json
     from contextlib import nullcontext
@@ -113,7 +116,7 @@ def embed(
     with nullcontext() if out_folder is None else alone(out_folder, inside=True), progress() as bar:
         verifier = Verifier.load(bundle, threads=threads, precision=precision)
         task = bar.add_task("embedding", total=len(files), note="")
-        for item in embed_files(verifier, files):
+        for item in embed_files(verifier, files, force=force):
             bar.advance(task)
             if item.embedding is None:
                 failed += 1
@@ -121,7 +124,8 @@ def embed(
                 continue
             vector = [round(float(x), 7) for x in item.embedding]
             figures = item.quality.to_json() if item.quality else {}
-            notes = {"notes": item.notes} if item.notes else {}
+            notes: dict[str, object] = {"notes": item.notes} if item.notes else {}
+            notes |= {"refusal": item.refusal} if item.refusal else {}
             print(json.dumps({"file": str(item.path), "embedding": vector, "quality": figures, **notes}))  # noqa: T201
             if out_folder is not None:
                 stored = out_folder / names[item.path]
@@ -142,12 +146,14 @@ def verify(
     false_accept: float | None = None,
     precision: Precision | None = None,
     journal: bool = False,
+    force: bool = False,
     json: bool = False,
 ) -> None:
     """Do two files hold the same speaker? Prints the score, the threshold and the decision, without torch.
 
     The decision states the false-accept rate that its threshold was set for and the trials this rests on.
-    Exit code 0 for accept, 3 for reject, 4 where the bundle has no threshold.
+    Exit code 0 for accept, 3 for reject, 4 where the bundle has no threshold, 2 for a file that cannot be used: too
+    little speech, too faint, clipped, or none at all.
 
     With --as NAME the words are BOOK FILE: is the file of the person who is enrolled under this name?
 
@@ -166,6 +172,7 @@ def verify(
         false_accept: take the threshold that was set for this share of false accepts, such as 0.001.
         precision: float32 (if not given), or int8 (smaller); a book knows its own.
         journal: with --as: keep the decision in the book.
+        force: decide on files that would be refused; the decision says so.
         json: print JSON on stdout.
     """
     from distilvox.ship.verify import verify_files
@@ -178,7 +185,14 @@ def verify(
             precision is None, "a book knows its own precision", got=precision, remedy="leave out --precision"
         )
         decision = verify_person(
-            bundle, as_, a, model=model, threshold=threshold, false_accept=false_accept, keep=journal
+            bundle,
+            as_,
+            a,
+            model=model,
+            threshold=threshold,
+            false_accept=false_accept,
+            keep=journal,
+            force=force,
         )
     else:
         if b is None:
@@ -188,7 +202,13 @@ def verify(
         unused = "--model" * (model is not None) or "--journal" * journal
         require(not unused, f"{unused} goes with --as NAME", remedy="leave it out")
         decision = verify_files(
-            bundle, a, b, threshold=threshold, false_accept=false_accept, precision=precision or "float32"
+            bundle,
+            a,
+            b,
+            threshold=threshold,
+            false_accept=false_accept,
+            precision=precision or "float32",
+            force=force,
         )
     if json:
         print(decision.to_json())  # noqa: T201 (machine output)

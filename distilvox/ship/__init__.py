@@ -2,6 +2,9 @@
 
 - `runtime`   `Verifier`: audio → embedding → score → decision; numpy, onnxruntime, libsndfile
 - `decision`  a score, the threshold, and what the threshold rests on
+- `samples`   a path or samples → checked samples
+- `gate`      what is refused: too little, faint or clipped speech, and no speech
+- `lengths`   how long embeddings of speech are
 - `quality`   is it speech, how much, and how good?
 - `calibration` what a score means: likelihood ratio, thresholds for a rate and a duration
 - `bundle`    a bundle's files, each checked against its card before use

@@ -12,6 +12,7 @@ from typing import Any
 from distilvox.errors import UserError, require
 from distilvox.ship.calibration import Calibration
 from distilvox.ship.cardfile import check_card
+from distilvox.ship.lengths import Lengths
 
 CARD_VERSION = 1
 """Raised when a card changes so that an older distilvox would misread it."""
@@ -26,7 +27,7 @@ README = "README.md"
 FILES = (MODEL, MODEL_INT8, MODEL_FBANK, WEIGHTS, README)
 """Everything a bundle holds beside its card."""
 
-OPTIONAL = {"calibration"}
+OPTIONAL = {"calibration", "speech"}
 """Fields that a card may lack: they came after the first ones."""
 
 PRECISIONS = {"float32": MODEL, "int8": MODEL_INT8}
@@ -122,6 +123,7 @@ class Card:
         files: name → sha256 and bytes, for each of `FILES`.
         distilvox: the version that wrote the bundle.
         calibration: what scores mean, for each duration; None where none was made.
+        speech: of each precision, how long embeddings of speech are; without those where none was at hand.
     """
 
     model: dict[str, Any]
@@ -136,6 +138,7 @@ class Card:
     distilvox: str
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: Calibration | None = None
+    speech: dict[str, Lengths] = field(default_factory=dict)
 
     def space_of(self, precision: str) -> str:
         """The embedding space of one precision: int8 moves embeddings, so it has its own."""
@@ -172,6 +175,7 @@ class Card:
         content = {name: value[name] for name in known if name in value}
         if content.get("calibration") is not None:
             content["calibration"] = Calibration.from_json(content["calibration"])
+        content["speech"] = {name: Lengths(**one) for name, one in content.get("speech", {}).items()}
         point = content["operating_point"]
         content["operating_point"] = None if point is None else OperatingPoint.of(point)
         return cls(**content)

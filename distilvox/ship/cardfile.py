@@ -42,6 +42,14 @@ class File(Struct):
     bytes: Count = 0
 
 
+class Speech(Struct):
+    """How long embeddings of speech are; their order is `lengths.Lengths`'s."""
+
+    low: Finite
+    high: Finite
+    recordings: Count
+
+
 class CardFile(Struct):
     """card.json; fields of `distilvox.ship.card.Card`."""
 
@@ -56,6 +64,7 @@ class CardFile(Struct):
     int8: dict[str, Any]
     files: dict[str, File]
     distilvox: str
+    speech: dict[str, Speech] = {}
 
 
 def check_card(value: Any, where: str) -> None:

@@ -179,6 +179,11 @@ def by_threshold(score: float, found: Threshold, calibration: Calibration, preci
     )
 
 
+def noted(decision: Decision, *notes: str) -> Decision:
+    """The decision with more notes; empty ones say nothing."""
+    return replace(decision, note="; ".join(filter(None, (decision.note, *notes))))
+
+
 def percent(rate: float) -> str:
     """A fraction as a percentage with three significant digits.
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from distilvox.audio import read_audio
 from distilvox.errors import UserError, require
 from distilvox.ship import journal
 from distilvox.ship.book import Book
 from distilvox.ship.bookfile import no_book
-from distilvox.ship.decision import Decision, decide_voices, percent, printable
+from distilvox.ship.decision import Decision, decide_voices, noted, percent, printable
 from distilvox.ship.person import Enrolment, Recording, Space, audio_hash
-from distilvox.ship.quality import measure
-from distilvox.ship.runtime import Verifier, cosine
+from distilvox.ship.quality import ENROL
+from distilvox.ship.runtime import Verifier, cosine, forced
+from distilvox.ship.samples import sound_of
 from distilvox.sound import AudioError
 
 INT8 = "-int8"
@@ -93,33 +93,46 @@ def enrol_files(
         files: recordings, at least one; several sessions make a better enrolment than one.
         model: the bundle; None: the one that the book was last used with.
         precision: "float32" or "int8"; None: the book's own, float32 in a new one.
-        force: enrol recordings that do not fit the others.
+        force: enrol recordings that do not fit the others, and those that fail the bounds of `quality.ENROL`.
 
     Raises:
-        UserError: a recording cannot be used or does not fit, and is named; another model; see `Book`.
+        UserError: a recording cannot be used, is too poor or does not fit, and is named; another model; see `Book`.
     """
     book, model = Path(book), None if model is None else Path(model)
     require(len(files) > 0, "nothing to enrol", allowed="one recording or more")
     verifier = verifier_for(book, model, precision)
-    recordings, refused = [], []
+    recordings, poor, refused = [], [], []
     for file in map(Path, files):
         try:
-            wave = read_audio(file)
-            quality = measure(wave)
-            recordings.append(Recording(verifier.run(wave), audio_hash(wave), quality.seconds, file.name))
+            recording, reason = recording_of(verifier, file, force=force)
         except AudioError as error:
             refused.append(f"{file}: {error.reason}")
+            continue
+        recordings.append(recording)
+        poor += [f"{file.name}: {reason}"] if reason is not None else []
     require(
         not refused,
         f"{len(refused)} of {len(files)} recordings cannot be used: nobody was enrolled",
         got="; ".join(refused[:5]),
-        remedy="record again, or leave them out",
+        remedy="record again, or leave them out; --force enrols what is only poor",
     )
     point = verifier.card.operating_point
     with Book.open(book, space_of(verifier, model or ""), create=True) as opened:
-        return opened.enrol(
+        done = opened.enrol(
             name, recordings, threshold=None if point is None else point.threshold, force=force
         )
+    return replace(done, poor=tuple(poor))
+
+
+def recording_of(verifier: Verifier, file: Path, *, force: bool) -> tuple[Recording, str | None]:
+    """A file as a book keeps it, and what speaks against it, where that was forced.
+
+    Raises:
+        AudioError, Refused: it cannot be used, or fails the bounds of `quality.ENROL`.
+    """
+    wave = sound_of(file).wave
+    voice = verifier.examine(wave, bounds=ENROL, force=force)
+    return Recording(voice.embedding, audio_hash(wave), voice.seconds or 0.0, file.name), voice.refusal
 
 
 def verify_person(
@@ -131,15 +144,20 @@ def verify_person(
     threshold: float | None = None,
     false_accept: float | None = None,
     keep: bool = False,
+    force: bool = False,
 ) -> Decision:
-    """Is this recording of the person enrolled under this name? `keep` writes the decision to the journal."""
+    """Is this recording of the person enrolled under this name?
+
+    `keep` writes the decision to the journal; `force` decides on a recording that would be refused (`gate.Refused`).
+    """
     book, model = Path(book), None if model is None else Path(model)
     verifier = verifier_for(book, model)
     with Book.open(book, space_of(verifier)) as opened:
         person = opened.person(name)
-        voice = verifier.examine(file)
+        voice = verifier.examine(file, force=force)
         score, seconds = cosine(voice.embedding, person.mean), (voice.seconds, opened.seconds(name))
         decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision, false_accept)
+        decision = noted(decision, forced(voice, "the recording"))
         if person.count > 1:
             decision = noted(
                 decision, f"{person.count} recordings enrolled; rates are those of one against one"
@@ -157,18 +175,20 @@ def identify_file(
     top: int = 5,
     threshold: float | None = None,
     keep: bool = False,
+    force: bool = False,
 ) -> Identified:
-    """Who of the enrolled is it, and is it anybody at all? `keep` writes the decision to the journal."""
+    """Who of the enrolled is it, and is it anybody at all? `keep` and `force`: as for `verify_person`."""
     book, model = Path(book), None if model is None else Path(model)
     verifier = verifier_for(book, model)
     with Book.open(book, space_of(verifier)) as opened:
         enrolled = len(opened)
         require(enrolled > 0, f"nobody is enrolled in {book}", remedy=f"distilvox enrol {book} NAME FILE...")
-        voice = verifier.examine(file)
+        voice = verifier.examine(file, force=force)
         people = opened.identify(voice.embedding, top)
         first, score = people[0]
         seconds = (voice.seconds, opened.seconds(first))
         decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision)
+        decision = noted(decision, forced(voice, "the recording"))
         if decision.false_accept_target is not None:
             stranger = 1 - (1 - decision.false_accept_target) ** enrolled
             among = f"a stranger is compared with {enrolled:,} people and passes as one of them"
@@ -177,8 +197,3 @@ def identify_file(
             who = first if decision.accept else None
             journal.write(opened, "identify", who, Path(file).name, decision)
     return Identified(tuple(people), decision)
-
-
-def noted(decision: Decision, note: str) -> Decision:
-    """The decision with one more note."""
-    return replace(decision, note="; ".join(filter(None, (decision.note, note))))

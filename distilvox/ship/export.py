@@ -31,9 +31,11 @@ from distilvox.models.runfolder import load_student
 from distilvox.seal import sealed
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
+from distilvox.ship.lengths import Lengths, measure_lengths
 from distilvox.ship.parity import check_parity
-from distilvox.ship.quantize import quantize
+from distilvox.ship.quantize import quantize, session_of
 from distilvox.ship.readme import render
+from distilvox.ship.samples import samples
 from distilvox.ship.seen import Seen
 from distilvox.ship.trace import FeatureModel, write_onnx
 from distilvox.sound import MIN_SECONDS, SAMPLE_RATE
@@ -62,7 +64,8 @@ def export(
         bundle: the folder to make; it exists whole or not at all.
         operating_point: the calibrated threshold; see `OperatingPoint`. None: the bundle decides nothing.
         evaluation: metrics for the card; None: those in the run folder, if there are any.
-        calibration: some recordings [N] at 16 kHz for the int8 model; None: synthetic noise.
+        calibration: some recordings of speech [N] at 16 kHz, for the int8 model and for how long embeddings of speech
+            are; None: synthetic noise for the one, and nothing for the other.
         force: replace an existing bundle. Nothing else is ever replaced.
 
     Raises:
@@ -91,6 +94,7 @@ def _export(
         parity = write_models(student, folder, space)
         int8 = quantize(folder / names.MODEL, folder / names.MODEL_INT8, calibration)
         save_weights(student, folder / names.WEIGHTS)
+        speech = lengths_of_speech(folder, calibration or ())
         card = Card(
             model={
                 **config["model"],
@@ -108,6 +112,7 @@ def _export(
             parity=parity,
             int8=int8,
             distilvox=__version__,
+            speech=speech,
         )
         models = (names.MODEL, names.MODEL_INT8, names.MODEL_FBANK, names.WEIGHTS)
         card = replace(card, files={name: describe(folder / name) for name in models})
@@ -155,6 +160,16 @@ def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
         names.MODEL: check_parity(student, folder / names.MODEL, lambda waves: waves),
         names.MODEL_FBANK: check_parity(features, folder / names.MODEL_FBANK, student.frontend),
     }
+
+
+def lengths_of_speech(folder: Path, waves: Sequence[np.ndarray]) -> dict[str, Lengths]:
+    """Of each precision, how long the embeddings of recordings [N] are; nothing where there are no recordings."""
+    found, given = {}, [samples(wave) for wave in waves]
+    for precision, file in names.PRECISIONS.items():
+        measured = measure_lengths(session_of(folder / file), given)
+        if measured is not None:
+            found[precision] = measured
+    return found
 
 
 def sherpa_metadata(front: FrontEnd, dim: int) -> dict[str, str]:

@@ -62,6 +62,7 @@ class Enrolment:
 
     added, known: recordings new, and in the book before. count: all of the person's. fit: the least cosine of one
     with the mean of the others, None for a single one. misfits: those enrolled by force though they do not fit.
+    poor: those enrolled by force though they are refused, each with the reason.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Enrolment:
     count: int
     fit: float | None
     misfits: tuple[str, ...]
+    poor: tuple[str, ...] = ()
 
 
 def checked_name(name: str) -> str:

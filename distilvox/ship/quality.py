@@ -14,19 +14,19 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from distilvox.sound import SAMPLE_RATE
+from distilvox.sound import LOUD_DB, SAMPLE_RATE, frame_levels, loud_level, sounding
 
 FRAME, SHIFT, POINTS = 400, 160, 512
-"""25 ms every 10 ms, at 16 kHz."""
+"""25 ms every 10 ms, at 16 kHz: the frames of `distilvox.sound.frame_levels`."""
+
+BLOCK = 4096
+"""Frames at a time: an hour takes the memory of its levels and bands."""
 
 BANDS, LOWEST, HIGHEST = 20, 100.0, 3_800.0
 """Equally wide in mel, within what a telephone carries."""
 
 SMOOTH = 5
 """Frames averaged: 50 ms are shorter than most sounds of speech, and longer than chance in noise."""
-
-LOUD_DB, FAINT_DB = 30.0, -75.0
-"""A frame counts as sound within 30 dB of the loud ones (the 95th percentile) and above -75 dBFS."""
 
 CLIPPED = 0.98
 """Of full scale: samples from there on are counted as clipped."""
@@ -40,7 +40,7 @@ class Quality:
     """One recording in figures.
 
     Args:
-        seconds: of sound: frames within 30 dB of the loud ones.
+        seconds: of sound (`distilvox.sound.seconds_of_sound`).
         level: of these, dBFS.
         clipped: share of samples at full scale.
         bandwidth: Hz up to which it has a spectrum; about 3,500 to 4,000 came by telephone.
@@ -77,7 +77,7 @@ class Bounds:
     clipped: float = 0.10
     swing: float = 3.4
     variety: tuple[float, float] = (3.0, 12.5)
-    change: tuple[float, float] = (1.9, 4.2)
+    change: tuple[float, float] = (1.9, 4.6)
     drift: float = 0.97
 
 
@@ -90,15 +90,14 @@ ENROL = Bounds(seconds=1.0, level=-50.0, clipped=0.02, swing=4.5, variety=(3.6, 
 
 def measure(wave: np.ndarray) -> Quality:
     """Measures float samples [N] in [-1, 1] at 16 kHz, N at least 400."""
-    power = spectrogram(wave)
-    level = 10 * np.log10(power.sum(axis=1) + 1e-12)
-    sound = sounding(level)
+    sound = sounding(frame_levels(wave))
+    energy, level, mean = spectra(wave, sound)
+    seconds = round(float(sound.sum()) * SHIFT / SAMPLE_RATE, 2)
     clipped = float(np.mean(np.abs(wave) >= CLIPPED))
     if sound.sum() <= 2 * SMOOTH:
-        return Quality(float(sound.sum()) * SHIFT / SAMPLE_RATE, float(level.max()), clipped, 0.0, 0, 0, 0, 0)
+        return Quality(seconds, float(level.max()), clipped, 0.0, 0, 0, 0, 0)
     first, last = np.flatnonzero(sound)[[0, -1]]
-    span = np.maximum(level[first : last + 1], np.percentile(level, 95) - LOUD_DB - 10)
-    energy = power @ BAND_WEIGHTS
+    span = np.maximum(level[first : last + 1], loud_level(level) - LOUD_DB - 10)
     sums = np.cumsum(np.vstack([np.zeros((1, BANDS)), energy]), axis=0)
     smooth = (sums[SMOOTH:] - sums[:-SMOOTH]) / SMOOTH
     steady = sounding(10 * np.log10(smooth.sum(axis=1) + 1e-12))
@@ -106,10 +105,10 @@ def measure(wave: np.ndarray) -> Quality:
     kept = averaged[steady]
     variety = float(np.sqrt(((kept - kept.mean(axis=0)) ** 2).mean())) if len(kept) else 0.0
     return Quality(
-        seconds=float(sound.sum()) * SHIFT / SAMPLE_RATE,
-        level=float(10 * np.log10(np.mean(power[sound].sum(axis=1)) + 1e-12)),
+        seconds=seconds,
+        level=float(10 * np.log10(np.mean(10 ** (level[sound] / 10)))),
         clipped=clipped,
-        bandwidth=bandwidth(power[sound]),
+        bandwidth=bandwidth(mean),
         swing=float(span.std()),
         variety=variety,
         change=moved(shape, sound, 1),
@@ -148,23 +147,29 @@ def refusal(quality: Quality, bounds: Bounds = VERIFY) -> str | None:
     return None
 
 
-def spectrogram(wave: np.ndarray) -> np.ndarray:
-    """Power [T, 257] of float samples [N]; a full-scale sine has about -3 dBFS over all bins."""
-    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, np.float64), FRAME)[::SHIFT]
+def spectra(wave: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Float samples [N] → energies of bands [T, F], levels [T] in dBFS, and the mean power [257] of frames with sound.
+
+    A full-scale sine has about -3 dBFS.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(wave, FRAME)[::SHIFT]
     window = np.hanning(FRAME)
-    spectrum = np.fft.rfft((frames - frames.mean(axis=1, keepdims=True)) * window, POINTS)
-    return np.abs(spectrum) ** 2 * 2 / (POINTS * np.sum(window**2))
-
-
-def sounding(level: np.ndarray) -> np.ndarray:
-    """Which frames, of levels in dB [T], hold sound."""
-    return (level > np.percentile(level, 95) - LOUD_DB) & (level > FAINT_DB)
+    energy, level = np.empty((len(frames), BANDS)), np.empty(len(frames))
+    total = np.zeros(POINTS // 2 + 1)
+    for start in range(0, len(frames), BLOCK):
+        rows = slice(start, start + BLOCK)
+        some = frames[rows].astype(np.float64)
+        spectrum = np.fft.rfft((some - some.mean(axis=1, keepdims=True)) * window, POINTS)
+        power = np.abs(spectrum) ** 2 * 2 / (POINTS * np.sum(window**2))
+        energy[rows] = power @ BAND_WEIGHTS
+        level[rows] = 10 * np.log10(power.sum(axis=1) + 1e-12)
+        total += power[sound[rows]].sum(axis=0)
+    return energy, level, total / max(1, int(sound.sum()))
 
 
 def first_seconds(wave: np.ndarray, seconds: float) -> np.ndarray | None:
     """From the first sound on until there were so many seconds of it; None where there are not so many."""
-    power = spectrogram(wave)
-    (sound,) = np.nonzero(sounding(10 * np.log10(power.sum(axis=1) + 1e-12)))
+    (sound,) = np.nonzero(sounding(frame_levels(wave)))
     count = round(seconds * SAMPLE_RATE / SHIFT)
     if len(sound) < count:
         return None
@@ -187,8 +192,8 @@ def moved(shape: np.ndarray, sound: np.ndarray, frames: int) -> float:
 
 
 def bandwidth(power: np.ndarray) -> float:
-    """Hz up to which the mean spectrum [T, 257] stays within `FADED_DB` of its strongest 200 Hz."""
-    mean = np.convolve(power.mean(axis=0), np.full(7, 1 / 7), "same")
+    """Hz up to which a power spectrum [257] stays within `FADED_DB` of its strongest 200 Hz."""
+    mean = np.convolve(power, np.full(7, 1 / 7), "same")
     above = np.flatnonzero(10 * np.log10(mean + 1e-20) > 10 * np.log10(mean.max() + 1e-20) - FADED_DB)
     return float(above[-1] * SAMPLE_RATE / POINTS)
 

@@ -13,9 +13,6 @@ Measured on one core with AVX512-VNNI, x-vector (4.6 M parameters), 4 s of speec
 
 Static QDQ with unsigned activations it is: dynamic quantisation runs its convolutions (ConvInteger) without
 the fast kernels and gains size alone. Cosines are of random weights; a card states those of its own model.
-Weights have 7 bits (`reduce_range`): a processor without VNNI adds products of 8 by 8 bits two at a time in 16 bits, and
-they overflow. With 8 bits a narrow ResNet has a cosine of 0.93 to its float32 self there, an ECAPA 0.85; with 7, both
-have 0.9998, on any processor.
 Batch norm stays where it is, between ReLU and convolution: folding it into the convolution behind it would
 save 0.1 ms a layer, and leave channels of very different size to share one scale of 8 bits.
 """
@@ -23,7 +20,7 @@ save 0.1 ms a layer, and leave channels of very different size to share one scal
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,8 @@ import numpy as np
 
 from distilvox.errors import UserError
 from distilvox.ship.parity import probe_waves
-from distilvox.ship.runtime import cosine, samples
+from distilvox.ship.runtime import cosine
+from distilvox.ship.samples import samples
 from distilvox.ship.trace import BACKBONE
 
 KINDS = ("Conv", "Gemm", "MatMul")
@@ -79,7 +77,6 @@ def quantize(model: Path, out: Path, waves: Sequence[np.ndarray] | None) -> dict
             op_types_to_quantize=list(KINDS),
             nodes_to_quantize=[name for name in names if name.startswith(BACKBONE)],
             per_channel=True,
-            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
@@ -117,12 +114,17 @@ def synthetic() -> list[np.ndarray]:
 
 def embed(model: Path, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The embedding [D] of each waveform, by one ONNX file."""
+    return list(map(session_of(model), waves))
+
+
+def session_of(model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Samples [N] → embedding [D], by one ONNX file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    return [session.run(None, {"waves": wave[None]})[0][0] for wave in waves]
+    return lambda wave: session.run(None, {"waves": wave[None]})[0][0]
 
 
 @contextmanager

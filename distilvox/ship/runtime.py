@@ -11,33 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 
-from distilvox.audio import read_sound
 from distilvox.errors import UserError, require, unknown
 from distilvox.files import atomic_file
 from distilvox.limits import check_limit
 from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import PRECISIONS, Card
-from distilvox.ship.decision import Decision, decide_voices
-from distilvox.ship.quality import Bounds, Quality, measure, refusal
-from distilvox.sound import (
-    MIN_SECONDS,
-    SAMPLE_RATE,
-    AudioError,
-    Levels,
-    Sound,
-    check_speech,
-    seconds_of_sound,
-)
-
-Source = Path | str | np.ndarray
-"""A path to a recording, or its samples."""
+from distilvox.ship.decision import Decision, decide_voices, noted
+from distilvox.ship.gate import check_voice
+from distilvox.ship.quality import VERIFY, Bounds, Quality, measure
+from distilvox.ship.samples import Source, sound_of, windows
+from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, seconds_of_sound
 
 EMBEDDING = ".npz"
 """The extension of a stored embedding; `verify` takes such a file in place of a recording."""
-
-LONGEST_SECONDS = 300  # longer ones are embedded in windows: three hours at once take ten gigabytes
 
 
 @dataclass(frozen=True)
@@ -45,12 +32,14 @@ class Voice:
     """One recording: its embedding float32 [D], and its figures; those of a stored embedding may be unknown.
 
     `notes` say what was done to the recording, as `distilvox pack` would: "several channels: the mean of 2".
+    `refusal` is what speaks against its use, where that was forced; else None.
     """
 
     embedding: np.ndarray
     seconds: float | None
     quality: Quality | None
     notes: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,19 +93,21 @@ class Verifier:
         """The id of the embedding space: only embeddings of one space may be compared."""
         return self.card.space_of(self.precision)
 
-    def embed(self, source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-        """One recording → its embedding, float32 [D], not normalised.
+    def embed(self, source: Source, sample_rate: int = SAMPLE_RATE, *, force: bool = False) -> np.ndarray:
+        """One recording of speech → its embedding, float32 [D], not normalised; `examine` says more of it.
 
-        A recording longer than `LONGEST_SECONDS` is embedded in windows, so that its length costs no memory.
+        A recording longer than `samples.LONGEST_SECONDS` is embedded in windows, so that its length costs no memory.
 
         Args:
             source: a path, or samples [N]: floats in [-1, 1] or integers at full scale.
             sample_rate: of the samples, Hz; a file states its own.
+            force: embed what seems to be no speech, or is too short, faint or clipped.
 
         Raises:
-            AudioError: unreadable, shorter than 0.5 s, without enough sound, or not finite.
+            AudioError: unreadable, shorter than 0.5 s, without enough sound, or not finite; even with `force`.
+            Refused: it fails the bounds of `quality.VERIFY`, or its embedding is none of speech.
         """
-        return self.run(sound_of(source, sample_rate).wave)
+        return self.examine(source, sample_rate, force=force).embedding
 
     def run(self, wave: np.ndarray) -> np.ndarray:
         """Checked samples float32 [N] at 16 kHz → embedding, float32 [D]; of many, the mean over windows with sound."""
@@ -140,23 +131,36 @@ class Verifier:
         )
         return embedding
 
-    def examine(self, source: Source, sample_rate: int = SAMPLE_RATE, bounds: Bounds | None = None) -> Voice:
+    def examine(
+        self,
+        source: Source,
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        bounds: Bounds = VERIFY,
+        force: bool = False,
+    ) -> Voice:
         """One recording, or an embedding stored by `save_embedding` → its embedding, and how good the recording is.
 
         Args:
-            source, sample_rate: as for `embed`.
-            bounds: what it must have, such as `quality.VERIFY`; None asks for nothing more than `embed` does.
+            source, sample_rate, force: as for `embed`.
+            bounds: what it must have; `quality.ENROL` asks for more.
 
         Raises:
-            AudioError: it cannot be used; or it fails the bounds: why, with the number.
+            AudioError, Refused: as for `embed`.
         """
+        lengths = self.card.speech.get(self.precision)
         if not isinstance(source, np.ndarray) and Path(source).suffix == EMBEDDING:
-            return Voice(*self.load_voice(source), None)
+            held, seconds = self.load_voice(source)
+            embedding, reason = check_voice(
+                source, None, lambda: held, lengths=lengths, bounds=bounds, force=force
+            )
+            return Voice(embedding, seconds, None, refusal=reason)
         sound = sound_of(source, sample_rate)
         quality = measure(sound.wave)
-        if bounds is not None and (reason := refusal(quality, bounds)) is not None:
-            raise AudioError("samples in memory" if isinstance(source, np.ndarray) else source, reason)
-        return Voice(self.run(sound.wave), quality.seconds, quality, sound.notes)
+        embedding, reason = check_voice(
+            source, quality, lambda: self.run(sound.wave), lengths=lengths, bounds=bounds, force=force
+        )
+        return Voice(embedding, quality.seconds, quality, sound.notes, reason)
 
     def score(self, first: np.ndarray, second: np.ndarray) -> float:
         """Cosine of two embeddings [D] of this space, in [-1, 1]."""
@@ -176,6 +180,7 @@ class Verifier:
         *,
         threshold: float | None = None,
         false_accept: float | None = None,
+        force: bool = False,
     ) -> Decision:
         """Are two recordings of one speaker?
 
@@ -183,6 +188,10 @@ class Verifier:
             first, second: recordings, or embeddings stored by `save_embedding` (`.npz`).
             threshold: decides instead of the calibrated one; a cosine in [-1, 1].
             false_accept: the rate that the threshold is to be set for; None: the card's own.
+            force: decide on recordings that would be refused; the decision's note says so.
+
+        Raises:
+            AudioError, Refused: as for `embed`.
         """
         require(
             threshold is None or -1 <= threshold <= 1,
@@ -190,11 +199,12 @@ class Verifier:
             got=threshold,
             allowed="-1 … 1",
         )
-        one, two = self.examine(first), self.examine(second)
+        one, two = self.examine(first, force=force), self.examine(second, force=force)
         score = self.score(one.embedding, two.embedding)
-        return decide_voices(
+        decision = decide_voices(
             self.card, score, (one.seconds, two.seconds), threshold, self.precision, false_accept
         )
+        return noted(decision, forced(one, "the first recording"), forced(two, "the second recording"))
 
     def save_embedding(self, path: Path | str, embedding: np.ndarray, seconds: float | None = None) -> None:
         """Stores an embedding [D] with the id of its space, as `.npz`: an enrolment to verify against.
@@ -239,59 +249,14 @@ class Verifier:
         return embedding, None if np.isnan(length) else length
 
 
+def forced(voice: Voice, what: str) -> str:
+    """A note for a decision that was forced on a recording; nothing where nothing speaks against it."""
+    return "" if voice.refusal is None else f"{what} was used by force: {voice.refusal}"
+
+
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
     """Cosine of two vectors [D], computed in float64, kept within [-1, 1]."""
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
     length = float(np.linalg.norm(one) * np.linalg.norm(two))
     require(length > 0, "an embedding of zeros has no direction to compare")
     return min(1.0, max(-1.0, float(one @ two) / length))
-
-
-def windows(wave: np.ndarray) -> list[np.ndarray]:
-    """A wave [N] in equal parts of at most `LONGEST_SECONDS`; nearly all are one part."""
-    return np.array_split(wave, max(1, -(-len(wave) // (LONGEST_SECONDS * SAMPLE_RATE))))
-
-
-def sound_of(source: Source, sample_rate: int = SAMPLE_RATE) -> Sound:
-    """A recording, judged as a corpus judges it: its wave, float32 [N] at 16 kHz, and what was done to get it.
-
-    Args:
-        source: a path, or samples [N]: floats in [-1, 1] or signed integers.
-        sample_rate: of the samples, Hz; a file states its own.
-    """
-    sound = _of_samples(source, sample_rate) if isinstance(source, np.ndarray) else read_sound(source)
-    if (count := len(windows(sound.wave))) == 1:
-        return sound
-    said = f"long: {len(sound.wave) / SAMPLE_RATE:,.0f} s, the mean over {count} windows"
-    return Sound(sound.wave, (*sound.notes, said))
-
-
-def samples(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Samples from memory, checked as a file's are: → float32 [N] at 16 kHz."""
-    return _of_samples(wave, sample_rate).wave
-
-
-def _of_samples(wave: np.ndarray, sample_rate: int) -> Sound:
-    noun = "samples in memory"
-    require(wave.ndim == 1, "samples must be of one channel", got=f"shape {wave.shape}", allowed="shape (N,)")
-    require(sample_rate > 0, "the sample rate must be above 0 Hz", got=sample_rate)
-    if wave.dtype.kind == "i":
-        wave = wave / -float(np.iinfo(wave.dtype).min)
-    require(
-        wave.dtype.kind == "f",
-        "samples must be numbers",
-        got=wave.dtype,
-        allowed="floats in [-1, 1] or signed integers",
-    )
-    wave = wave.astype(np.float32)
-    levels = Levels(noun, channels=1)
-    levels.add(wave[:, None])
-    treatment = levels.treatment()
-    seconds = len(wave) * 100 // sample_rate / 100
-    wave = treatment.apply(wave[:, None])
-    if len(wave) and sample_rate != SAMPLE_RATE:
-        wave = soxr.resample(wave, sample_rate, SAMPLE_RATE, quality="HQ").clip(-1, 1)
-    if len(wave) < round(MIN_SECONDS * SAMPLE_RATE):
-        raise AudioError(noun, f"too short: {seconds:.2f} s, at least {MIN_SECONDS:.2f} s")
-    check_speech(wave, noun)
-    return Sound(np.ascontiguousarray(wave), treatment.notes)

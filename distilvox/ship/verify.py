@@ -21,6 +21,7 @@ class Embedded:
     """One file of `embed_files`: `embedding` float32 [D] and the recording's figures, or `error`.
 
     `notes` say what was done to the recording, as `distilvox pack` would: "several channels: the mean of 2".
+    `refusal` is what speaks against its use, where that was forced; else None.
     """
 
     path: Path
@@ -28,26 +29,30 @@ class Embedded:
     error: str | None
     quality: Quality | None = None
     notes: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
-def embed_files(bundle: Verifier | Path | str, files: Sequence[Path | str]) -> Iterator[Embedded]:
+def embed_files(
+    bundle: Verifier | Path | str, files: Sequence[Path | str], *, force: bool = False
+) -> Iterator[Embedded]:
     """Embeds recordings one after the other; one that cannot be used does not stop the rest.
 
     Args:
         bundle: a folder, opened and checked at once, or a `Verifier` with options of its own.
         files: the recordings.
+        force: embed what would be refused (`gate.Refused`), too.
 
     Returns:
         one record a file, in their order, each as soon as it is ready.
     """
     verifier = bundle if isinstance(bundle, Verifier) else Verifier.load(bundle)
-    return (embed_file(verifier, Path(file)) for file in files)
+    return (embed_file(verifier, Path(file), force=force) for file in files)
 
 
-def embed_file(verifier: Verifier, path: Path) -> Embedded:
+def embed_file(verifier: Verifier, path: Path, *, force: bool = False) -> Embedded:
     try:
-        voice = verifier.examine(path)
-        return Embedded(path, voice.embedding, None, voice.quality, voice.notes)
+        voice = verifier.examine(path, force=force)
+        return Embedded(path, voice.embedding, None, voice.quality, voice.notes, voice.refusal)
     except AudioError as error:
         return Embedded(path, None, error.reason)
 
@@ -83,7 +88,8 @@ def verify_files(
     false_accept: float | None = None,
     precision: str = "float32",
     threads: int = 1,
+    force: bool = False,
 ) -> Decision:
     """Opens a bundle and decides on two recordings, or on stored embeddings (`.npz`)."""
     verifier = Verifier.load(bundle, threads=threads, precision=precision)
-    return verifier.verify(first, second, threshold=threshold, false_accept=false_accept)
+    return verifier.verify(first, second, threshold=threshold, false_accept=false_accept, force=force)

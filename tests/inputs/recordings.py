@@ -109,7 +109,7 @@ RECORDINGS = (
     Recording(
         "a word of 0.3 s in silence",
         "rejected",
-        "too little sound: 0.30 s, at least 0.40 s",
+        "too little sound: 0.29 s, at least 0.40 s",
         lambda x: written(np.concatenate([x[:4800], 0 * x])),
     ),
     Recording("NaN", "rejected", "NaN or infinite samples", with_a(np.nan)),

@@ -15,7 +15,7 @@ from distilvox.corpus.sources import Source, find
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.trials import bind, read_trials
 from distilvox.errors import UserError
-from distilvox.ship.runtime import sound_of
+from distilvox.ship.samples import sound_of
 from distilvox.sound import AudioError
 from tests.inputs.__main__ import PAGE
 from tests.inputs.lists import TABLES, TRIALS, Text
