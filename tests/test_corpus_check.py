@@ -47,10 +47,11 @@ def opened(corpus: Path) -> str:
 
 def test_every_utterance_has_its_check_and_a_part_of_it_too(corpus: Path) -> None:
     found = Corpus.open(corpus)
-    assert found.checks == [sample_check(found.wave(k)) for k in range(6)]
     assert found.checks is not None
+    assert found.checks.tolist() == [sample_check(found.wave(k)) for k in range(6)]
     some = part(found, np.array([4, 1]))
-    assert some.checks == [found.checks[4], found.checks[1]]
+    assert some.checks is not None
+    assert some.checks.tolist() == [found.checks[4], found.checks[1]]
     some.check()
     assert "check" not in found.columns
     assert all(0 <= check < 2**63 for check in found.checks)

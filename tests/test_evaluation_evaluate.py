@@ -50,6 +50,7 @@ def test_the_record_holds_what_the_parts_say(case: tuple[np.ndarray, List, np.nd
         "target_trials": 36,
         "speakers": 12,
         "trial_list": "all.txt",
+        "trials_id": None,
         "repeated_trials": 0,
         "scores": "raw cosine",
     }

@@ -125,25 +125,36 @@ def trials(
     /,
     target: int = 2_000,
     non_target: int = 20_000,
+    match: tuple[str, ...] = (),
     seed: int = 0,
 ) -> None:
     """Draw a trial list from a corpus: pairs of one speaker (across sessions first) and of two speakers.
 
-    Use it on speakers that are kept out of training.
+    The speaker is drawn first, then the pair: a speaker of many utterances weighs as much as one of few, as far as it
+    has pairs. Use it on speakers that are kept out of training.
 
-    Example:
+    Examples:
         distilvox trials dev/ dev.txt --target 2000 --non-target 20000
+        distilvox trials dev/ hard.txt --match gender language
 
     Args:
         corpus: a corpus of two speakers or more.
         out_: the list to write, in VoxCeleb's form `label enrol test`.
         target: the most same-speaker trials.
         non_target: the most different-speaker trials.
+        match: columns of the corpus, such as gender, that the speakers of a different-speaker trial share.
         seed: of the draw.
     """
     from distilvox.corpus.pairs import draw_trials
 
     check_seed(seed, what="--seed")
     with alone(out_):
-        count = draw_trials(Corpus.open(corpus), out_, target=target, non_target=non_target, seed=seed)
-    say(f"{out_}: {count:,} trials")
+        opened = Corpus.open(corpus)
+        drawn = draw_trials(opened, out_, target=target, non_target=non_target, match=match, seed=seed)
+    say(
+        f"{out_}: {drawn.trials:,} trials, {drawn.targets:,} of them target trials of {drawn.speakers:,} speakers"
+    )
+    if drawn.one_session:
+        say(
+            f"note: {drawn.one_session:,} target trials compare two utterances of one session: easier than most"
+        )

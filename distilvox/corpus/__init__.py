@@ -17,5 +17,6 @@
 - `licence`    of the speech, stated in a corpus
 - `check`      types, places and samples: whether a corpus is what its files say
 - `pairs`      a trial list drawn from a corpus that has none
+- `drawn`      different pairs of items in groups, the groups alike
 - `describe`   what is in a corpus
 """

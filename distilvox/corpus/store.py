@@ -41,12 +41,12 @@ class Corpus:
         labels: int64 [U], index into `speakers`.
         samples: int64 [U], lengths.
         columns, licence: the extra columns, U values each; of the speech, where it was stated.
-        checks: per utterance, `check.sample_check` of its samples; None in a corpus packed before there were any.
+        checks: int64 [U], `check.sample_check` of its samples; None in a corpus packed before there were any.
         whole, rows_in_whole: the packed corpus that this is (`subset.part`) a part of, or all; its rows [U] there.
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], table: dict[str, list], audio: MappedAudio, *,
+        self, path: Path, manifest: dict[str, Any], table: dict[str, Any], audio: MappedAudio, *,
         part_of: tuple[Corpus, np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         self.path = path
@@ -61,7 +61,7 @@ class Corpus:
         self.labels = np.fromiter((label[name] for name in table["speaker"]), np.int64, len(table["speaker"]))
         self.samples = np.asarray(table["samples"], dtype=np.int64)
         self.columns = {name: values for name, values in table.items() if name not in (*RESERVED, CHECK)}
-        self.checks: list[int] | None = table.get(CHECK)
+        self.checks = None if CHECK not in table else np.asarray(table[CHECK], dtype=np.int64)
         self.offsets = np.asarray(table["offset"], dtype=np.int64)
         self.audio = audio
         for array in (self.labels, self.samples, self.offsets, self.rows_in_whole):
@@ -79,7 +79,7 @@ class Corpus:
         manifest = read_manifest(path)
         table = read_table(path / "utterances.parquet")
         audio = path / "audio.bin"
-        promised = 2 * sum(table["samples"])
+        promised = 2 * int(table["samples"].sum())
         there = audio.stat().st_size if audio.exists() else 0
         require(
             promised == there and len(table["utterance"]) == manifest["utterances"],

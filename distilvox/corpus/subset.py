@@ -121,9 +121,9 @@ def part(corpus: Corpus, rows: np.ndarray) -> Corpus:
         "utterance": [corpus.utterances[row] for row in rows],
         "speaker": [corpus.speakers[corpus.labels[row]] for row in rows],
         "session": [corpus.sessions[row] for row in rows],
-        "samples": corpus.samples[rows].tolist(),
-        "offset": corpus.offsets[rows].tolist(),
-        **({} if corpus.checks is None else {CHECK: [corpus.checks[row] for row in rows]}),
+        "samples": corpus.samples[rows],
+        "offset": corpus.offsets[rows],
+        **({} if corpus.checks is None else {CHECK: corpus.checks[rows]}),
         **{name: [values[row] for row in rows] for name, values in corpus.columns.items()},
     }
     digest = hashlib.sha256(corpus.id.encode() + rows.astype("<i8").tobytes()).hexdigest()

@@ -59,8 +59,12 @@ def write_table(path: Path, rows: Sequence[Row], checks: Sequence[int]) -> None:
     parquet.write_table(pyarrow.table(arrays), path, compression="zstd")
 
 
-def read_table(path: Path) -> dict[str, list]:
-    """Reads the columns; a missing or broken file, or one without `RESERVED` or of other types, is a `UserError`."""
+def read_table(path: Path) -> dict[str, Any]:
+    """Reads the columns, as lists or, where they count samples, int64 [U].
+
+    Raises:
+        UserError: a missing or broken file, or one without `RESERVED` or of other types.
+    """
     remedy = REMEDY
     if not path.is_file():
         raise UserError(f"the corpus is damaged: {path} does not exist", remedy=remedy)
@@ -74,4 +78,15 @@ def read_table(path: Path) -> dict[str, list]:
         not missing, f"the corpus is damaged: {path} lacks columns", got=", ".join(missing), remedy=remedy
     )
     check_columns(table, path)
-    return {name: table[name].to_pylist() for name in table.column_names}
+    return {name: _values(table[name], name) for name in table.column_names}
+
+
+def _values(column: pyarrow.ChunkedArray, name: str) -> Any:
+    """A column's values, in little memory: a speaker or a session that stands in many rows is one object."""
+    if name in ("offset", "samples", CHECK):
+        return column.to_numpy().astype(np.int64)
+    if name not in ("speaker", "session"):
+        return column.to_pylist()
+    encoded = column.combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    return [names[index] for index in encoded.indices.to_numpy()]

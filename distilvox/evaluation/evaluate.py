@@ -48,7 +48,8 @@ class Evaluation:
     """Rates as fractions; `eer_ci` is the 95 % interval over speakers; `scores` [n] stay out of the JSON.
 
     `repeated_trials` stand in the list before, whichever side enrols: they count each time.
-    `agreement` with a teacher, where there is one to agree with.
+    `agreement` with a teacher, where there is one to agree with. `trials_id` says which trials these were by their
+    content, whatever the list is called; None where that is not known.
     """
 
     trial_list: str
@@ -63,11 +64,13 @@ class Evaluation:
     scores: np.ndarray = field(repr=False, compare=False)
     agreement: Agreement | None = None
     repeated_trials: int = 0
+    trials_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the kind of score stands under the key `scores`."""
         found: dict[str, Any] = {
             "trial_list": self.trial_list,
+            "trials_id": self.trials_id,
             "trials": self.trials,
             "target_trials": self.target_trials,
             "repeated_trials": self.repeated_trials,

@@ -96,7 +96,8 @@ class Judge:
             top=top,
             replicates=replicates,
         )
-        return found if teacher is None else replace(found, agreement=self.agreement(embeddings, teacher))
+        agreed = None if teacher is None else self.agreement(embeddings, teacher)
+        return replace(found, trials_id=self.trials.id, agreement=agreed)
 
     def agreement(self, student: np.ndarray, teacher: np.ndarray) -> Agreement:
         """How alike a student's [U, D] and a teacher's [U, D_t] embeddings of the trials' utterances are."""
