@@ -10,8 +10,9 @@ OLDEST := .venv-oldest
 demo: $(STAMP)
 	$(BIN)/distilvox demo demo
 
+# A worker for each core and a thread for each worker: torch's threads spin while they wait, and take the cores from each other.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -151,11 +151,14 @@ def test_every_architecture_ships_what_pytorch_computes(
 def test_every_architecture_ships_in_8_bits(
     shipped: tuple[Student, Path], tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """Its weights are integers, all but those that the exporter takes apart (ECAPA's attention); little is lost."""
+    """Its weights are integers, all but those that the exporter takes apart (ECAPA's attention); little is lost.
+
+    Nothing overflows on a processor without VNNI either: with 8 bits of weight ECAPA has 0.85 there.
+    """
     student, folder = shipped
     waves = [rng.normal(0, 0.1, 16_000 + 999 * k).astype(np.float32) for k in range(8)]
     figures = quantize(folder / "model.onnx", tmp_path / "int8.onnx", waves)
-    assert figures["cosine_worst"] > 0.95
+    assert figures["cosine_worst"] > 0.999
     graph = onnx.load(tmp_path / "int8.onnx").graph
     integers = sum(np.prod(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8)
     weights = sum(p.numel() for p in student.backbone.parameters() if p.ndim > 1)

@@ -87,7 +87,7 @@ def test_a_run_on_a_subset_says_so_and_knows_its_speakers_alone(
     def run(name: str, **fields: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         out = fit(
             tiny_config(epochs=1, objective="kld", **fields), corpus=corpus, out=tmp_path / name, device="cpu",
-            teacher=teacher, bank=BANK, cache=tmp_path / "cache",
+            teacher=teacher, bank=BANK, cache=tmp_path / "cache", force=True,
         )  # fmt: skip
         return json.loads((out / "config.json").read_text()), load_file(out / "model.safetensors")
 
