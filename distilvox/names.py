@@ -6,6 +6,8 @@ since some systems write `José` as `Jose` and an accent. A name that says nothi
 
 from __future__ import annotations
 
+import bisect
+import difflib
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -72,6 +74,13 @@ class Names:
             if (found := self._composed.get(composed(form))) is not None:
                 return found
         return None
+
+    def nearest(self, name: str) -> str | None:
+        """The name most like this one among those that stand near it in the alphabet, if any is like it."""
+        names, wanted = sorted(self._exact), without_extension(name)
+        at = bisect.bisect(names, wanted)
+        near = difflib.get_close_matches(wanted, names[max(0, at - 200) : at + 200], n=1)
+        return near[0] if near else None
 
 
 def _forms(name: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ def pack(
     /,
     table: Path | None = None,
     where: UseAppendAction[tuple[tuple[str, ...], ...]] = (),
+    unlabelled: bool = False,
     jobs: int | None = None,
     max_rejected: float = 0.01,
     licence: str = "",
@@ -34,12 +35,15 @@ def pack(
     Examples:
         distilvox pack speech/ corpus/
         distilvox pack chorus/ train/ --table chorus/utterances.tsv --where split=train
+        distilvox pack podcasts/ speech/ --unlabelled
 
     Args:
         source: a folder `speaker/[session/]utterance.*`, or the folder that the table's names are relative to.
         out_: the corpus folder to write.
         table: a TSV or CSV with the columns `utterance` (or `path`) and `speaker`; other columns are kept.
         where: `column=value` keeps such rows of the table; another column must hold too, the same one may.
+        unlabelled: nobody knows who speaks in the files of the folder, or in some rows of the table: speech to distil
+            on, without cross entropy. Files of one folder count as one recording, unless all lie in one.
         jobs: processes; all cores if not given.
         max_rejected: the share of files that may be rejected before the whole is refused (exit code 1).
         licence: of the speech, such as CC-BY-4.0; it travels into runs and cards.
@@ -47,7 +51,9 @@ def pack(
     from distilvox.corpus.pack import pack as pack_corpus
 
     terms = [term for group in where for term in group]
-    report = pack_corpus(source, out_, table=table, where=terms, jobs=jobs, max_rejected=max_rejected)
+    report = pack_corpus(
+        source, out_, table=table, where=terms, unlabelled=unlabelled, jobs=jobs, max_rejected=max_rejected
+    )
     if licence:
         state_licence(out_, licence)
     say(report.summary())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distilvox.console import progress, say
+from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.embed import embed_corpus
@@ -116,6 +117,7 @@ def refuse_trial_speakers(judge: Judge, corpus: Corpus) -> None:
 
 def cohort_means(embed: Callable[[Tensor], Tensor], corpus: Corpus, device: torch.device) -> np.ndarray:
     """One mean embedding [K, D] for each speaker of a corpus."""
+    corpus = labelled(corpus, wanted="a cohort")
     with progress() as bar:
         task = bar.add_task("embedding the cohort", total=len(corpus), note="")
         embeddings = embed_corpus(

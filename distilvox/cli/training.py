@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from distilvox.console import out as console
 from distilvox.console import print_json
+from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
@@ -233,7 +234,7 @@ def teacher(
         refuse_taught(judge, loaded)
     looked = prepare_targets(
         loaded,
-        Corpus.open(corpus),
+        labelled(Corpus.open(corpus), wanted="a pre-flight"),
         config=targets,
         views=views,
         bank=load_bank(noise, rooms),
@@ -244,6 +245,7 @@ def teacher(
         baseline=baseline,
         measure=True,
     ).preflight
+    assert looked is not None  # for the corpus has speakers
     if json:
         print_json(looked.to_json())
     else:

@@ -1,6 +1,7 @@
 """Speech on disk: files → one store that any rank reads; trial lists.
 
 - `store`      the corpus: int16 PCM in one memory-mapped file, a table, a manifest
+- `labels`     who speaks, and in which recording, as numbers: perhaps nobody knows
 - `paging`     that file in memory, asked for crop by crop
 - `subset`     some of its speakers and utterances, as a corpus of their own
 - `table`      the row of an utterance; Parquet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,9 @@ from distilvox.errors import require
 from distilvox.files import read_json
 from distilvox.schemas import Count, Finite, Sha256, fitting
 
-VERSION = 1
+VERSION, WITH_UNLABELLED = 1, 2
+"""Of a corpus in which every utterance has a speaker, and of one in which some have none."""
+
 REMEDY = "copy the corpus again, or pack it again"
 _MAKE = "make it with `distilvox pack SRC OUT`"
 
@@ -54,10 +56,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     manifest = read_json(file, noun="corpus", remedy=_MAKE)
     version = manifest.get("version") if isinstance(manifest, dict) else None
     require(
-        version == VERSION,
+        version in (VERSION, WITH_UNLABELLED),
         f"{path} was written in a form that this distilvox does not know",
         got=f"version {version}",
-        allowed=f"version {VERSION}",
+        allowed=f"version {VERSION} or {WITH_UNLABELLED}",
         remedy="pack it again with this distilvox",
     )
     missing = [key for key in ("utterances", "sample_rate", "sha256") if key not in manifest]
@@ -128,6 +130,14 @@ def sample_check(wave: np.ndarray) -> int:
     """What the table says of an utterance's samples int16 [N]: 63 bits of BLAKE2b over them."""
     digest = hashlib.blake2b(wave.astype("<i2", copy=False).tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def digest_of(blocks: Iterable[np.ndarray]) -> Any:
+    """The sha256, not yet in hex, of samples int16 [N] given in blocks."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block.astype("<i2", copy=False).data)
+    return digest
 
 
 def drawn(utterances: int, most: int = SAMPLE) -> list[int]:

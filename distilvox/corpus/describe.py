@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.table import UNKNOWN
 
 _SECONDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 60)
 _COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
@@ -24,10 +25,11 @@ def describe(corpus: Corpus) -> dict[str, Any]:
     A histogram is a list of {"from", "to", "count"}: from ≤ value < to, with to = None for the last bin.
     Seconds and counts are per utterance and per speaker. Quantiles of nothing are None.
     """
-    per_speaker = np.bincount(corpus.labels, minlength=len(corpus.speakers))
+    known = corpus.labels != UNKNOWN
+    per_speaker = np.bincount(corpus.labels[known], minlength=len(corpus.speakers))
     seconds = corpus.samples / corpus.sample_rate
     speaker = corpus.labels.tolist()
-    sessions = len(set(zip(speaker, corpus.sessions, strict=True)))
+    sessions = len(set(zip(speaker, corpus.sessions, strict=True)))  # those of nobody too
     return {
         "path": str(corpus.path),
         "id": corpus.id,
@@ -36,6 +38,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "speakers": len(corpus.speakers),
         "sessions": sessions,
         "utterances": len(corpus),
+        "without_speaker": int(np.count_nonzero(~known)),
         "hours": corpus.seconds / 3600,
         "utterances_per_speaker": {**_spread(per_speaker), "histogram": _histogram(per_speaker, _COUNTS)},
         "seconds": {**_spread(seconds), "histogram": _histogram(seconds, _SECONDS)},
@@ -49,6 +52,8 @@ def render(description: dict[str, Any]) -> RenderableType:
     for name in ("path", "speakers", "sessions", "utterances"):
         value = description[name]
         facts.add_row(name, escape(value) if isinstance(value, str) else f"{value:,}")
+    if description["without_speaker"]:
+        facts.add_row("  without a speaker", f"{description['without_speaker']:,}")
     facts.add_row("hours", f"{description['hours']:.2f}")
     facts.add_row("id", description["id"][:16])
     facts.add_row("licence", escape(description["licence"] or "not stated"))

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from distilvox import files
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.table import UNKNOWN
 from distilvox.errors import UserError
 
 
@@ -79,6 +82,20 @@ def of_speakers(corpus: Corpus) -> list[str]:
         name = corpus.speakers[0]
         return [f"there is one speaker only, {name!r}: if that folder holds speakers, pack SRC/{name}"]
     return []
+
+
+def of_nobody(corpus: Corpus) -> list[str]:
+    """A note of the utterances without a speaker, and what is known of their recordings."""
+    loose = np.flatnonzero(corpus.labels == UNKNOWN)
+    known = {corpus.sessions[row] for row in loose.tolist()} - {"-"}
+    if not len(loose):
+        return []
+    told = (
+        f"those of one of their {len(known):,} sessions (folders, files) are not told apart in training"
+        if known
+        else "each is taken for a recording of its own"
+    )
+    return [f"{len(loose):,} utterances have no speaker; {told}"]
 
 
 def refusal(rejected: Sequence[tuple[str, str]], packed: int, allowed: float, out: Path) -> UserError:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from distilvox import files
 from distilvox.corpus.decode import Decoded, decode, decode_all, start_worker
 from distilvox.corpus.journal import Entry, Journal, fingerprint, read_journal
-from distilvox.corpus.outcome import PackReport, counted, listing, of_speakers, refusal, shown
+from distilvox.corpus.outcome import PackReport, counted, listing, of_nobody, of_speakers, refusal, shown
 from distilvox.corpus.sources import Item, Source, find
 from distilvox.corpus.store import CorpusWriter, refuse_existing
 from distilvox.corpus.table import Row
@@ -41,6 +41,7 @@ def pack(
     *,
     table: Path | None = None,
     where: Sequence[str] = (),
+    unlabelled: bool = False,
     jobs: int | None = None,
     max_rejected: float = 0.01,
     progress: bool = True,
@@ -52,6 +53,7 @@ def pack(
         out: the folder to make; must not exist.
         table: a TSV or CSV file with `speaker`, `utterance` (or `path`, `file`), maybe `session` and others.
         where: terms `column=value`; the same column twice means either.
+        unlabelled: a folder's files have no speakers, and a table's rows need none.
         jobs: processes that decode; all processors by default.
         max_rejected: the largest share of unusable files, in [0, 1], that is put up with.
         progress: draw a bar, if standard error is a terminal.
@@ -66,23 +68,23 @@ def pack(
     require(jobs >= 1, "jobs must be at least 1", got=jobs)
     require(0 <= max_rejected <= 1, "the share of rejected files lies in [0, 1]", got=max_rejected)
     refuse_existing(out)
-    found = find(source, table=None if table is None else Path(table), where=where)
+    found = find(source, table=None if table is None else Path(table), where=where, unlabelled=unlabelled)
+    settings = {"table": str(table), "where": sorted(where), **({"unlabelled": True} if unlabelled else {})}
     with alone(out):
-        return _pack(found, source, out, table, where, jobs, max_rejected, progress, started)
+        return _pack(found, source, out, settings, jobs, max_rejected, progress, started)
 
 
 def _pack(
     found: Source,
     source: Path,
     out: Path,
-    table: Path | None,
-    where: Sequence[str],
+    settings: dict[str, object],
     jobs: int,
     max_rejected: float,
     progress: bool,
     started: float,
 ) -> PackReport:
-    writer, entries = _write(found, out, {"table": str(table), "where": sorted(where)}, jobs, progress)
+    writer, entries = _write(found, out, settings, jobs, progress)
     fates = list(zip(found.items, entries, strict=True))
     rejected = found.rejected + [(item.path, e.reason) for item, e in fates if e.reason is not None]
     rejected = shown(rejected, source)
@@ -104,7 +106,7 @@ def _pack(
         ignored=found.ignored,
         seconds=time.monotonic() - started,
         hours=corpus.seconds / 3600,
-        notes=[*counted(notes), *of_speakers(corpus)],
+        notes=[*counted(notes), *of_speakers(corpus), *of_nobody(corpus)],
     )
 
 
@@ -119,7 +121,7 @@ def _write(
     entries = read_journal(partial / "journal.jsonl", key, found.items, stands)
     done = list(zip(found.items, entries, strict=False))
     kept = [_row(item, entry.samples) for item, entry in done if entry.reason is None]
-    writer = CorpusWriter(out, kept=kept)
+    writer = CorpusWriter(out, kept=kept, unlabelled="unlabelled" in settings)
     flushed = time.monotonic()
     with (
         closing(Journal(partial / "journal.jsonl", key, entries)) as journal,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from distilvox.corpus.drawn import Nested, pairs_across, pairs_within, shares
+from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require, unknown
 from distilvox.files import write_text
@@ -62,6 +63,7 @@ def draw_trials(
             column that it has not, or that says two things of one speaker, or that no two speakers share.
     """
     require(target >= 1 and non_target >= 1, "a trial list needs both kinds", got=f"{target}, {non_target}")
+    corpus = labelled(corpus, wanted="a trial list")
     require(
         len(corpus.speakers) >= 2, "trials need two speakers", got=f"{len(corpus.speakers)} in {corpus.path}"
     )

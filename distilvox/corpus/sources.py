@@ -52,20 +52,27 @@ class Source:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find(root: Path, *, table: Path | None = None, where: Sequence[str] = ()) -> Source:
+def find(
+    root: Path, *, table: Path | None = None, where: Sequence[str] = (), unlabelled: bool = False
+) -> Source:
     """Lists what `root` holds, by its folders or by a table.
 
     Args:
         root: the folder with the audio.
         table: a TSV or CSV file with the columns `speaker` and `utterance` (or `path`, or `file`).
         where: terms `column=value`; terms for one column are alternatives, all columns must agree.
+        unlabelled: a folder's files have no speakers, whatever its folders are called; those of one folder are taken
+            for one recording, unless all lie in one. A table's rows may lack the speaker.
 
     Raises:
         UserError: no such folder, nothing to pack in it, a table or a filter that makes no sense.
     """
     require(root.exists(), f"no such folder: {root}", allowed=LAYOUT)
     require(root.is_dir(), f"{root} is a file, and a folder is needed", allowed=LAYOUT)
-    source = _by_folder(root, where) if table is None else _by_table(root, read_table(table), where)
+    if table is None:
+        source = _by_folder(root, where, unlabelled)
+    else:
+        source = _by_table(root, read_table(table, unlabelled=unlabelled), where, unlabelled)
     if not source.items and not source.rejected:
         ignored = ", ".join(f"{n} {extension}" for extension, n in source.ignored.items())
         raise UserError(f"nothing to pack in {root}", got=ignored or "no files", allowed=LAYOUT)
@@ -81,11 +88,11 @@ def find(root: Path, *, table: Path | None = None, where: Sequence[str] = ()) ->
                 Path(first.path).relative_to(root) if Path(first.path).is_relative_to(root) else first.path
             )
             rejected.append((item.path, f"utterance {item.utterance!r} again: {shown} has this name already"))
-    notes = source.notes + _alike({item.speaker for item in items.values()})
+    notes = source.notes + _alike({item.speaker for item in items.values()} - {""})
     return replace(source, items=list(items.values()), rejected=sorted(rejected), notes=notes)
 
 
-def _by_folder(root: Path, where: Sequence[str]) -> Source:
+def _by_folder(root: Path, where: Sequence[str], unlabelled: bool) -> Source:
     walked = walk(root)
     rows: list[dict[str, str]] = []
     items: list[Item] = []
@@ -94,6 +101,12 @@ def _by_folder(root: Path, where: Sequence[str]) -> Source:
         relative = path.relative_to(root).as_posix()
         if not is_name(relative):
             rejected.append((str(path), "its name is not UTF-8, or has control characters"))
+        elif unlabelled:
+            utterance = without_extension(relative)
+            rows.append(
+                {"utterance": utterance, "speaker": "", "session": relative.rpartition("/")[0] or "-"}
+            )
+            items.append(_item(rows[-1], path, {}) or _gone(rows[-1], path))
         elif "/" not in relative:
             rejected.append((str(path), "lies in SRC itself: its speaker's folder is missing"))
         else:
@@ -106,14 +119,17 @@ def _by_folder(root: Path, where: Sequence[str]) -> Source:
         f"{len(rejected):,} files lie in {root} itself, so nothing says whose they are",
         got=Path(rejected[0][0]).name if rejected else None,
         allowed=LAYOUT,
-        remedy="put the files of each speaker into a folder of that name, or name the speakers in a table: --table",
+        remedy="put the files of each speaker into a folder of that name, or name the speakers in a table: --table; "
+        "where nobody knows them: --unlabelled",
     )
+    if unlabelled and len({row["session"] for row in rows}) == 1:
+        items = [replace(item, session="-") for item in items]
     notes = [(path, f"left out: {why}") for path, why in walked.left_out]
     kept = keep(rows, where)
     return Source([items[i] for i in kept], rejected, dict(sorted(walked.ignored.items())), notes)
 
 
-def _by_table(root: Path, table: Table, where: Sequence[str]) -> Source:
+def _by_table(root: Path, table: Table, where: Sequence[str], unlabelled: bool) -> Source:
     bases = _Bases([root, root / "audio", table.path.parent])
     items: list[Item] = []
     rejected = list(table.rejected)
@@ -123,7 +139,7 @@ def _by_table(root: Path, table: Table, where: Sequence[str]) -> Source:
         row = table.rows[index]
         location = row[table.location]
         try:
-            item = _of_row(table, index, bases, several=times[row[table.name]] > 1)
+            item = _of_row(table, index, bases, unlabelled, several=times[row[table.name]] > 1)
         except ValueError as error:
             rejected.append((location or str(table.path), str(error)))
         else:
@@ -132,15 +148,15 @@ def _by_table(root: Path, table: Table, where: Sequence[str]) -> Source:
     return Source(items, rejected, notes=[(str(table.path), f"left out: {why}") for why in lost])
 
 
-def _of_row(table: Table, index: int, bases: _Bases, *, several: bool) -> Item:
+def _of_row(table: Table, index: int, bases: _Bases, unlabelled: bool, *, several: bool) -> Item:
     """One row as an item; `several` parts of one file are told apart by their times.
 
     Raises:
         ValueError: with the reason why it cannot be packed.
     """
     row = table.rows[index]
-    given, speaker = row[table.name].strip(), row["speaker"].strip()
-    if not given or not speaker:
+    given, speaker = row[table.name].strip(), row.get("speaker", "").strip()
+    if not given or not (speaker or unlabelled):
         raise ValueError(
             f"{table.lines[index]}: no speaker" if given else f"{table.lines[index]}: no utterance"
         )
@@ -154,7 +170,8 @@ def _of_row(table: Table, index: int, bases: _Bases, *, several: bool) -> Item:
     if span is not None and several:
         first, last = round(1000 * span[0]), round(1000 * span[1]) if span[1] is not None else None
         utterance += f"-{first:07d}-{'end' if last is None else f'{last:07d}'}"
-    session = row.get("session", "").strip() or session_of(utterance)
+    guess = session_of(utterance) if speaker else "-" if span is None else inside
+    session = row.get("session", "").strip() or guess
     found = bases.find(inside)
     names = {"utterance": utterance, "speaker": speaker, "session": session}
     item = None if found is None else _item(names, found, table.columns(index))

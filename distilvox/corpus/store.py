@@ -7,12 +7,10 @@ folder that has it is complete. Opening maps the audio: any process reads any cr
 
 from __future__ import annotations
 
-import bisect
-import difflib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,19 @@ from typing import Any
 import numpy as np
 
 from distilvox import files
-from distilvox.corpus.check import VERSION, check_places, drawn, read_manifest, sample_check
+from distilvox.corpus.check import (
+    VERSION,
+    WITH_UNLABELLED,
+    check_places,
+    digest_of,
+    drawn,
+    read_manifest,
+    sample_check,
+)
 from distilvox.corpus.paging import MappedAudio
-from distilvox.corpus.table import CHECK, RESERVED, Row, content_id, read_table, write_table
+from distilvox.corpus.table import CHECK, RESERVED, UNKNOWN, Row, content_id, read_table, write_table
 from distilvox.errors import UserError, require
-from distilvox.names import Names, is_name, without_extension
+from distilvox.names import Names, is_name
 from distilvox.sound import SAMPLE_RATE
 
 
@@ -38,7 +44,7 @@ class Corpus:
         utterances: U unique ids without extension.
         speakers: C sorted unique names.
         sessions: per utterance.
-        labels: int64 [U], index into `speakers`.
+        labels: int64 [U], index into `speakers`; `UNKNOWN` (-1) where nobody knows who speaks.
         samples: int64 [U], lengths.
         columns, licence: the extra columns, U values each; of the speech, where it was stated.
         checks: int64 [U], `check.sample_check` of its samples; None in a corpus packed before there were any.
@@ -56,8 +62,8 @@ class Corpus:
         self.sample_rate: int = manifest["sample_rate"]
         self.utterances: list[str] = table["utterance"]
         self.sessions: list[str] = table["session"]
-        self.speakers: list[str] = sorted(set(table["speaker"]))
-        label = {name: index for index, name in enumerate(self.speakers)}
+        self.speakers: list[str] = sorted(set(table["speaker"]) - {""})
+        label = {"": UNKNOWN, **{name: index for index, name in enumerate(self.speakers)}}
         self.labels = np.fromiter((label[name] for name in table["speaker"]), np.int64, len(table["speaker"]))
         self.samples = np.asarray(table["samples"], dtype=np.int64)
         self.columns = {name: values for name, values in table.items() if name not in (*RESERVED, CHECK)}
@@ -123,7 +129,7 @@ class Corpus:
         """The position of an utterance, by its exact name or by another form of it (`distilvox.names`)."""
         found = self._names.find(utterance)
         if found is None:
-            near = self._nearest(without_extension(utterance))
+            near = self._names.nearest(utterance)
             raise UserError(
                 f"no such utterance in the corpus {self.path}",
                 got=repr(utterance),
@@ -139,8 +145,11 @@ class Corpus:
         """The table, row by row."""
         for index, utterance in enumerate(self.utterances):
             extra = {name: values[index] for name, values in self.columns.items()}
-            speaker = self.speakers[self.labels[index]]
-            yield Row(utterance, speaker, self.sessions[index], int(self.samples[index]), extra)
+            yield Row(utterance, self.speaker(index), self.sessions[index], int(self.samples[index]), extra)
+
+    def speaker(self, index: int) -> str:
+        """The name of an utterance's speaker; empty where nobody knows it."""
+        return "" if self.labels[index] == UNKNOWN else self.speakers[self.labels[index]]
 
     def check(self) -> None:
         """Looks at a few utterances, others every time: a `UserError` names one whose samples have changed.
@@ -159,7 +168,7 @@ class Corpus:
     def verify(self) -> None:
         """Reads everything and compares its sha256 with the manifest's; a `UserError` if they differ."""
         total = len(self.audio.samples)
-        digest = _digest(self.audio.read(i, min(i + (1 << 24), total)) for i in range(0, total, 1 << 24))
+        digest = digest_of(self.audio.read(i, min(i + (1 << 24), total)) for i in range(0, total, 1 << 24))
         got = content_id(digest, self.rows())
         require(
             got == self.id,
@@ -178,12 +187,6 @@ class Corpus:
         digests = b"".join(hashlib.blake2b(u.encode(), digest_size=8).digest() for u in self.utterances)
         return np.frombuffer(digests, dtype="<u8").astype(np.uint64, copy=False)
 
-    def _nearest(self, utterance: str) -> str | None:
-        names = sorted(self.utterances)
-        at = bisect.bisect(names, utterance)
-        near = difflib.get_close_matches(utterance, names[max(0, at - 200) : at + 200], n=1)
-        return near[0] if near else None
-
 
 class CorpusWriter:
     """Writes a corpus into `<path>.partial` and gives it its name when it is complete.
@@ -192,12 +195,20 @@ class CorpusWriter:
         path: the folder to make; must not exist.
         sample_rate: of what will be added, in Hz.
         kept: rows whose samples stand in `<path>.partial/audio.bin` already; the writer goes on after them.
+        unlabelled: whether an utterance may have the empty speaker.
     """
 
-    def __init__(self, path: Path | str, *, sample_rate: int = SAMPLE_RATE, kept: Sequence[Row] = ()) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        kept: Sequence[Row] = (),
+        unlabelled: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.partial = self.path.with_name(self.path.name + ".partial")
-        self.sample_rate = sample_rate
+        self.sample_rate, self._unlabelled = sample_rate, unlabelled
         refuse_existing(self.path)
         self._rows = list(kept)
         self._checks: list[int] = []
@@ -226,7 +237,8 @@ class CorpusWriter:
             wave.dtype == np.int16 and wave.ndim == 1 and len(wave) > 0, "samples must be int16 [N], N > 0"
         )
         require(len(wave) == row.samples, "the row states another length", got=row.samples)
-        require(bool(row.utterance and row.speaker), "an utterance needs a name and a speaker", got=row)
+        named = bool(row.utterance and (row.speaker or self._unlabelled))
+        require(named, "an utterance needs a name and a speaker", got=row)
         bad = [name for name in (row.utterance, row.speaker, row.session) if not is_name(name)]
         require(not bad, "a name has control characters, which no list can hold", got=bad)
         require(
@@ -259,12 +271,12 @@ class CorpusWriter:
         """Writes table and manifest, renames the folder to its name, and opens it."""
         self.flush()
         self._file.close()
-        samples = [row.samples for row in self._rows]
+        samples, speakers = [row.samples for row in self._rows], {row.speaker for row in self._rows}
         manifest = {
-            "version": VERSION,
+            "version": WITH_UNLABELLED if "" in speakers else VERSION,
             "sample_rate": self.sample_rate,
             "utterances": len(self._rows),
-            "speakers": len({row.speaker for row in self._rows}),
+            "speakers": len(speakers - {""}),
             "seconds": sum(samples) / self.sample_rate,
             "sha256": content_id(self._digest, self._rows),
         }
@@ -286,10 +298,3 @@ def refuse_existing(path: Path) -> None:
     require(not path.exists(), f"{path} exists", remedy="remove it, or choose another path")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     require(above.is_dir(), f"{path} cannot be made: {above} is a file", remedy="choose another path")
-
-
-def _digest(blocks: Iterable[np.ndarray]) -> Any:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block.astype("<i2", copy=False).data)
-    return digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distilvox.corpus.store import Corpus
-from distilvox.corpus.table import CHECK
+from distilvox.corpus.table import CHECK, UNKNOWN
 from distilvox.errors import UserError, require
 from distilvox.limits import check_seed
 
@@ -69,11 +69,12 @@ def choose_rows(
 ) -> np.ndarray:
     """The rows of a corpus that a subset holds, in the corpus's order: int64, sorted.
 
+    Utterances without a speaker are no choice among speakers: all of them stay.
     A function of the names alone, whatever their order.
 
     Args:
         utterances: U ids.
-        labels: [U] in [0, C), the speaker of each.
+        labels: [U] in [0, C), the speaker of each, or `UNKNOWN`.
         names: C speakers.
 
     Raises:
@@ -81,7 +82,8 @@ def choose_rows(
     """
     held: list[list[int]] = [[] for _ in names]
     for row in _by_name(config.seed, "utterance", utterances):
-        held[labels[row]].append(row)
+        if labels[row] != UNKNOWN:
+            held[labels[row]].append(row)
     share = config.total // config.speakers if config.speakers else 0
     least = max(1, config.per_speaker, share, config.at_least)
     able = [who for who in _by_name(config.seed, "speaker", names) if len(held[who]) >= least]
@@ -105,7 +107,7 @@ def choose_rows(
         )
         counts = _shares(counts, config.total)
     rows = [row for who, count in zip(chosen, counts, strict=True) for row in held[who][:count]]
-    return np.array(sorted(rows), dtype=np.int64)
+    return np.array(sorted([*rows, *np.flatnonzero(labels == UNKNOWN).tolist()]), dtype=np.int64)
 
 
 def part(corpus: Corpus, rows: np.ndarray) -> Corpus:
@@ -119,7 +121,7 @@ def part(corpus: Corpus, rows: np.ndarray) -> Corpus:
     rows = np.asarray(rows, dtype=np.int64)
     table = {
         "utterance": [corpus.utterances[row] for row in rows],
-        "speaker": [corpus.speakers[corpus.labels[row]] for row in rows],
+        "speaker": [corpus.speaker(row) for row in rows],
         "session": [corpus.sessions[row] for row in rows],
         "samples": corpus.samples[rows],
         "offset": corpus.offsets[rows],

@@ -21,6 +21,9 @@ RESERVED = ("utterance", "speaker", "session", "offset", "samples")
 CHECK = "check"
 """The column of `check.sample_check`, which a corpus from before it was written has not."""
 
+UNKNOWN = -1
+"""The label of an utterance without a speaker: one whose speaker's name is empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -66,10 +66,13 @@ class Table:
         return {name: all(_is_number(row[name]) for row in self.rows) for name in extra}
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, unlabelled: bool = False) -> Table:
     """Reads a table; the separator follows from the header (tab, comma or semicolon).
 
     Rows end at line ends alone: what Unicode calls a line separator may stand in a cell.
+
+    Args:
+        unlabelled: whether it may lack the column `speaker`.
 
     Raises:
         UserError: no such file, not text, no `speaker` or `utterance` column, a column twice, no rows, columns that
@@ -90,7 +93,7 @@ def read_table(path: Path) -> Table:
     before = text[: text.index(first) + len(first)].count("\n")
     try:
         header = [_known(name.strip()) for name in next(csv.reader([first], **options))]
-        _check_header(path, header)
+        _check_header(path, header, unlabelled)
         for cells in reader:
             number = before + reader.line_num
             if not any(cells):
@@ -115,11 +118,16 @@ def _known(name: str) -> str:
     return lower if lower in (*NAMES, *RESERVED) else name
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], unlabelled: bool) -> None:
     found = ", ".join(header)
     twice = sorted({name for name in header if header.count(name) > 1})
     require(not twice, f"a column stands twice in {path}: {', '.join(twice)}", got=found)
-    require("speaker" in header, f"the table {path} has no column 'speaker'", got=found)
+    require(
+        "speaker" in header or unlabelled,
+        f"the table {path} has no column 'speaker'",
+        got=found,
+        remedy="name the column so; where nobody knows who speaks: --unlabelled",
+    )
     wanted = " or ".join(repr(name) for name in NAMES)
     require(any(n in header for n in NAMES), f"the table {path} has no column {wanted}", got=found)
 

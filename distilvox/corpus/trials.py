@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.table import UNKNOWN
 from distilvox.corpus.text import read_text
 from distilvox.errors import UserError
 
@@ -145,6 +146,17 @@ def resolve(trials: Trials, corpus: Corpus) -> np.ndarray:
             remedy="pack the corpus that the list was made for, or choose another list",
         )
     return found
+
+
+def refuse_unlabelled(trials: Trials, corpus: Corpus, rows: np.ndarray) -> None:
+    """Refuses trials of which an utterance, rows [U] of the corpus, has no speaker: nothing checks their labels."""
+    loose = np.flatnonzero(corpus.labels[rows] == UNKNOWN)
+    if len(loose):
+        raise UserError(
+            f"{len(loose):,} utterances of {trials.name} have no speaker in {corpus.path}: trials need them",
+            got=f"the first is {corpus.utterances[rows[loose[0]]]!r}",
+            remedy="pack this speech with its speakers' names, or choose another list",
+        )
 
 
 def speakers_of(trials: Trials, corpus: Corpus) -> np.ndarray:

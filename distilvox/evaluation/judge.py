@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distilvox.corpus.store import Corpus
-from distilvox.corpus.trials import Trials, bind, read_trials
+from distilvox.corpus.trials import Trials, bind, read_trials, refuse_unlabelled
 from distilvox.errors import UserError, require
 from distilvox.evaluation.agreement import Agreement, agreement
 from distilvox.evaluation.embed import embed_corpus
@@ -34,12 +34,14 @@ class Judge:
         enrol_speaker, test_speaker: [n] speaker name of both sides of each trial.
 
     Raises:
-        UserError: the corpus lacks an utterance of the list (names it); the list compares utterances with themselves.
+        UserError: the corpus lacks an utterance of the list (names it), or its speaker; the list compares utterances
+            with themselves.
     """
 
     def __init__(self, corpus: Corpus, trials: Trials) -> None:
         self.corpus = corpus
         self.trials, self.rows = bind(trials, corpus)
+        refuse_unlabelled(self.trials, corpus, self.rows)
         self.speakers = np.asarray(corpus.speakers)[corpus.labels[self.rows]]
         self.enrol_speaker = self.speakers[self.trials.enrol]
         self.test_speaker = self.speakers[self.trials.test]

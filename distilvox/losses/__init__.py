@@ -13,6 +13,7 @@ trained    the pass over a head that learns, and its gradient
 sharded    classes shared out over processes
 config     ObjectiveConfig: which parts, their weights, and how these move over the training
 objective  Objective: the weighted total and its named parts
+unlabelled utterances without a speaker, and those of one recording
 fused      the streaming objective's passes on a GPU
 kernels    the Triton kernels that these are made of
 checks     what the losses check at their door, and their precision

@@ -27,6 +27,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """The parts that each kind of KD adds up; a new kind is a line here, its factors and its parts below."""
 
+OVER_SPEAKERS = ("kld", "nskd", "trkd")
+"""Kinds of KD that need the speaker's label."""
+
 FACTORS = {
     "cosine": "embedding_weight",
     "mse": "embedding_weight",
@@ -151,6 +154,16 @@ class ObjectiveConfig:
     def over_utterances(self) -> bool:
         """Whether a part has the training utterances as its classes."""
         return "ukld" in self.kinds or "unskd" in self.kinds
+
+    @property
+    def over_speakers(self) -> bool:
+        """Whether a part of KD has the training speakers as its classes."""
+        return any(kind in OVER_SPEAKERS for kind in self.kinds)
+
+    @property
+    def needs_no_label(self) -> bool:
+        """Whether a part of KD teaches an utterance whose speaker nobody knows."""
+        return any(kind not in ("none", *OVER_SPEAKERS) for kind in self.kinds)
 
     def courses(self) -> dict[str, Course]:
         """field → how it moves.

@@ -18,6 +18,7 @@ from distilvox.losses.margin import aam, cross_entropy
 from distilvox.losses.passes import Ranks
 from distilvox.losses.streaming import ALONE, streaming_kd, streaming_objective
 from distilvox.losses.triage import triage_kd
+from distilvox.losses.unlabelled import UNKNOWN, check_recordings
 from distilvox.models.head import SpeakerHead, cosines
 
 EMBEDDING_PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cosine, "mse": mse}
@@ -51,6 +52,10 @@ class Objective(nn.Module):
             utterances always compare the whole.
         teacher_utterances: the teacher's embeddings [U, D_t] of the training utterances, on the device of the
             batches; needed by the parts over utterances.
+        recordings: of each of these [U], -1 where it is not known: two of one recording are not contrasted.
+
+    An utterance without a speaker, label `UNKNOWN`, gives the parts that need none, and no cross entropy. With the head
+    `NoSpeakers` no utterance has one.
     """
 
     teacher_centres: Tensor | None
@@ -63,14 +68,23 @@ class Objective(nn.Module):
         teacher_centres: Float[Tensor, "C E"] | None,
         teacher_sizes: Sequence[int] = (),
         teacher_utterances: Float[Tensor, "U E"] | None = None,
+        recordings: Int[Tensor, " U"] | None = None,
     ) -> None:
         super().__init__()
         self.config, self.head = config, head
         self.ranks: Ranks = ALONE  # or those that share out the centres: `distilvox.train.sharing`
         self.teacher_utterances = teacher_utterances  # no buffer: data parallelism would send it around
+        self.recordings = recordings
+        if recordings is not None and teacher_utterances is not None:
+            check_recordings(recordings, len(teacher_utterances))
         self.by_label = any(name in LABEL_PARTS or name in TRIAGE_PARTS for name in config.parts)
         by_embedding = any(name in EMBEDDING_PARTS for name in config.parts)
         speakers, dim = head.weight.shape
+        require(
+            speakers > 0 or (config.needs_no_label and not self.by_label),
+            f"the objective {config.objective!r} needs speakers, and no utterance has one",
+            allowed="cosine, mse, ukld, unskd, or sums of them: ukld+cosine",
+        )
         if teacher_centres is None:
             require(
                 not self.by_label,
@@ -93,11 +107,15 @@ class Objective(nn.Module):
         needed = to_centres or (by_embedding and self.teacher_dim != dim)
         self.projection = nn.Linear(dim, self.teacher_dim, bias=False) if needed else None
         if self.projection is not None and config.kd_projection == "pca":
-            if teacher_centres is None or dim > self.teacher_dim:
+            if teacher_centres is None or not speakers or dim > self.teacher_dim:
                 raise UserError(
                     "kd_projection=pca needs the teacher's class centres, and student embeddings that are not longer",
                     got=f"D = {dim}, "
-                    + ("no centres" if teacher_centres is None else f"D_t = {self.teacher_dim}"),
+                    + (
+                        "no centres"
+                        if teacher_centres is None or not speakers
+                        else f"D_t = {self.teacher_dim}"
+                    ),
                     remedy="use kd_projection=learned",
                 )
             self.projection.requires_grad_(False)
@@ -116,7 +134,7 @@ class Objective(nn.Module):
 
         Args:
             student: embeddings, B >= 1.
-            labels: the target speakers, in [0, C).
+            labels: the target speakers, in [0, C), or `UNKNOWN`.
             teacher: the frozen teacher's embeddings of the same views; not needed by objective="none".
             utterances: rows of `teacher_utterances`, in [0, U); needed by the parts over utterances.
             epoch: epochs done so far, fractions count: moves the margin, the weight of KD and what is scheduled.
@@ -126,7 +144,8 @@ class Objective(nn.Module):
             "masses", "confusion", "ukld", "utskd",
             "unskd", "cosine", "mse"), "kd_weight" now and whatever else is scheduled, and
             "accuracy": the fraction of utterances whose nearest class centre is their speaker's, without
-            margin.
+            margin. Every part is a mean over the whole batch, to which an utterance that cannot give it adds 0;
+            without speakers there is no "ce" and no "accuracy".
         """
         now = self.config.at(epoch)
         require(len(student) > 0, "the objective needs at least one utterance", got="an empty batch")
@@ -138,7 +157,11 @@ class Objective(nn.Module):
             projected = student if self.projection is None else self.projection(student)
             streams = len(self.teacher_sizes) < 2 and not any(name in TRIAGE_PARTS for name in now.parts)
             by_label = self._streaming if streams else self._written_out
-            found = by_label(now, student, projected, labels, teacher)
+            known = labels != UNKNOWN
+            found: dict[str, Tensor] = {}
+            if len(self.head.names):
+                found = by_label(now, student, projected, labels.masked_fill(~known, 0), teacher)
+                found = {name: part.where(known, 0) for name, part in found.items()}
             if teacher is not None:
                 found |= {
                     name: part(projected, teacher)
@@ -148,13 +171,15 @@ class Objective(nn.Module):
             if now.over_utterances:
                 found |= self._over_utterances(now, projected, teacher, utterances)
             kd_parts = {name: found[name].mean() for name in now.parts}
-            total = ce = found["ce"].mean()
+            always = {"ce": found["ce"].mean()} if "ce" in found else {}
+            total = sum(always.values(), student.new_zeros(()))
             for name, part in kd_parts.items():
                 total = total + now.kd_weight * now.factor(name) * part
         weights = {"kd_weight": now.kd_weight if kd_parts else 0.0}
         weights |= {name: getattr(now, name) for name in self.config.courses() if name not in weights}
-        parts = {"ce": ce, **kd_parts, **{name: ce.new_full((), value) for name, value in weights.items()}}
-        parts["accuracy"] = found["correct"].to(ce.dtype).mean()
+        parts = {**always, **kd_parts, **{name: total.new_full((), value) for name, value in weights.items()}}
+        if always:
+            parts["accuracy"] = found["correct"].to(total.dtype).mean()
         return total, {name: part.detach() for name, part in parts.items()}
 
     def _streaming(
@@ -202,6 +227,7 @@ class Objective(nn.Module):
             utterances,
             kd_scale=now.kd_scale,
             temperature=now.temperature,
+            groups=self.recordings,
         )
         return {name: found[over] for name, over in UTTERANCE_PARTS.items()}
 

@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distilvox.losses.checks import Number
-from distilvox.losses.statistics import IN_RANGE, LN2, Sums, hide, nothing
+from distilvox.losses.statistics import HIDDEN, IN_RANGE, LN2, Sums, hide, nothing
+from distilvox.losses.unlabelled import same_recording
 from distilvox.models.head import SHORTEST
 
 BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**22}
@@ -123,10 +124,12 @@ def frozen_sums(
     *,
     over: Number,
     walk: Walk,
+    groups: Int[Tensor, " C"] | None = None,
 ) -> Sums:
     """The softmax of each row's logits `over` · cosine over non-targets; moments: the mean unit centre.
 
-    No gradient flows through it.
+    No gradient flows through it. Classes in the target's group (`unlabelled.same_recording`) are no non-targets;
+    one process that holds every class knows groups.
     """
     ranks = walk.ranks
     rows, columns = ranks.gather(queries.detach()), ranks.gather(labels) - ranks.start
@@ -136,6 +139,8 @@ def frozen_sums(
     for part, unit, _ in walk.units(centres, rows):
         logits = torch.mm(raised, unit.T, out=space.of(len(rows), len(unit)))
         hide(logits, columns - part.start)
+        if groups is not None:
+            logits.masked_fill_(same_recording(groups, part, columns), HIDDEN)
         sums = sums.add(logits, in_range=in_range)
         sums.moments.addmm_(logits, unit)
     return Sums(*(ranks.mine(field) for field in together(sums, ranks)))

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -132,12 +133,17 @@ def streaming_kd(
     *,
     kd_scale: Number = 16.0,
     temperature: Number = 1.0,
+    groups: Int[Tensor, " C"] | None = None,
     block: int | None = None,
     backend: Backend = "auto",
 ) -> dict[str, Tensor]:
     """Label-level KD alone, against centres that never learn and whose classes need not be speakers.
 
     Gradients reach `student` alone. Arguments as in `streaming_objective`, for its teacher and `projected`.
+
+    Args:
+        groups: the group of each class, -1 for none: classes in the target's group are left out of its non-targets.
+            The Triton kernels know no groups.
 
     Returns:
         "tskd", "nskd" and "kld", each [B].
@@ -146,7 +152,13 @@ def streaming_kd(
     for name, value in (("kd_scale", kd_scale), ("temperature", temperature)):
         check_range(name, value, 0, math.inf)
     _check_sizes(student, centres, teacher, centres, student)
-    _, class_sums = _passes(backend, student, centres, centres)
+    if groups is None:
+        _, class_sums = _passes(backend, student, centres, centres)
+    else:
+        require(
+            backend != "triton", "the Triton kernels know no groups of classes", remedy='use backend="torch"'
+        )
+        class_sums = partial(frozen_sums, groups=groups)
     walk, over, labels = Walk(block, ALONE), kd_scale / temperature, labels.long()
     with torch.autocast(student.device.type, enabled=False):
         seen = unit(precise(student))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.subset import SubsetConfig, part, training_part
 from distilvox.evaluation.embed import embed_corpus
@@ -121,6 +122,7 @@ def teacher_ids(recipe: Recipe, out: Path) -> dict[str, str]:
 
 def cohort_of(corpus: Corpus, judge: Judge) -> Corpus:
     """The training speakers from whom a cohort is drawn: none of them speaks in the trials."""
+    corpus = labelled(corpus, wanted="a cohort")
     strangers = ~np.isin(np.asarray(corpus.speakers), judge.speakers)[corpus.labels]
     return corpus if strangers.all() else part(corpus, np.flatnonzero(strangers))
 

@@ -5,6 +5,7 @@ fields        its fields by name: read, set, compared
 origin        what was typed, on which code
 folder        the door of a run folder: may this run begin or go on there
 start         the student's first weights
+unlabelled    speech without speakers: what of it is learnt from
 seen          speakers of the trials that were trained on
 distributed   the processes, and what the first of them says for all
 syncnorm      batch norm over all processes

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from distilvox import __version__, models
 from distilvox.console import say as tell
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.table import UNKNOWN
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.files import read_json, write_json
@@ -89,6 +91,7 @@ def run_record(
             "id": corpus.whole.id,
             "licence": corpus.whole.licence,
             "utterances": len(corpus),
+            **without_speaker(corpus),
             "hours": corpus.seconds / 3600,
         },
         "bank": bank.id,
@@ -97,8 +100,14 @@ def run_record(
         "trials_id": judge.trials.id if judge else None,
         "stages": [to_json(stage) for stage in config.stages],
         "machine": machine,
-        "speakers": list(speakers),
+        "speakers": list(speakers) or None,
     }
+
+
+def without_speaker(corpus: Corpus) -> dict[str, int]:
+    """How many utterances have no speaker, said where there are any."""
+    loose = int(np.count_nonzero(corpus.labels == UNKNOWN))
+    return {"without_speaker": loose} if loose else {}
 
 
 SAID_LATELY = ("machine", "trials_id", "stages")

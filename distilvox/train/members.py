@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distilvox.console import progress
 from distilvox.corpus.store import Corpus
+from distilvox.corpus.table import UNKNOWN
 from distilvox.teachers.base import Teacher, TeacherHead
 from distilvox.teachers.cache import TeacherCache
 from distilvox.teachers.ensemble import members_of, side_by_side
@@ -94,8 +95,8 @@ def prepare_member(
     Args:
         live: of the whole corpus.
         rows: [U] of it that are trained on.
-        labels: [V · U] of every view of each of these.
-        names: C, in the order of the labels.
+        labels: [V · U] of every view of each of these, or `UNKNOWN`.
+        names: C, in the order of the labels; perhaps none.
     """
     views = 1 if live.sees == "utterance" else config.views
     held = open_cache(live, views, folder, world)
@@ -103,11 +104,19 @@ def prepare_member(
     own, assumed, removes_mean = centring(live.teacher, names, config)
     mean = training_mean(embeddings)
     centre = mean if removes_mean else None
+    known = labels != UNKNOWN
+    if not names:
+        return Member(live, held, rows, not config.live, mean, centre, no_centres(embeddings.shape[1]))
     head = fit_head(
-        own, embeddings, labels, names,
+        own, embeddings[known], labels[known], names,
         how=config.head, unmatched=config.unmatched, centre=centre, assumed=assumed,
     )  # fmt: skip
     return Member(live, held, rows, not config.live, mean, centre, head)
+
+
+def no_centres(dim: int) -> FittedHead:
+    """The class centres of speech in which no utterance has a speaker: none."""
+    return FittedHead(torch.zeros(0, dim), "teacher head: none, for no utterance has a speaker", 0)
 
 
 class Centring(NamedTuple):

@@ -17,6 +17,7 @@ from distilvox.errors import require
 from distilvox.evaluation.judge import EVALUATION, Judge
 from distilvox.files import write_json
 from distilvox.losses.objective import Objective
+from distilvox.losses.unlabelled import NoSpeakers
 from distilvox.models.head import SpeakerHead
 from distilvox.models.runfolder import WEIGHTS
 from distilvox.teachers.base import Teacher
@@ -30,6 +31,7 @@ from distilvox.train.stages import Stage, stage_targets, stages
 from distilvox.train.start import Init, make_student
 from distilvox.train.step import Learner
 from distilvox.train.targets import Targets
+from distilvox.train.unlabelled import learnt_from, recordings_of
 from distilvox.views.bank import Bank, synthetic_bank
 from distilvox.views.draws import view_speakers
 
@@ -84,9 +86,10 @@ def prepare(
 
     # ---- the door --------------------------------------------------------------------------------------------
     corpus = training_part(corpus, config.subset)
+    corpus = learnt_from(corpus, config.objective, say)
     names = view_speakers(config.views, corpus.speakers)
     require(
-        len(corpus.speakers) >= 2,
+        len(corpus.speakers) != 1,
         "a speaker verifier cannot be trained on one speaker",
         got=f"{len(corpus.speakers)} in {corpus.path}",
         allowed="2 or more, better thousands",
@@ -104,7 +107,7 @@ def prepare(
     torch.manual_seed(train.seed)
     student, init = make_student(config)
     refuse_seen(None if force else judge, corpus.speakers, teacher, init)
-    head = SpeakerHead(names, student.embedding_dim)
+    head = SpeakerHead(names, student.embedding_dim) if names else NoSpeakers(student.embedding_dim)
     copied = init.copy_centres(head) if init else 0
     if world.is_main:
         record = run_record(
@@ -122,16 +125,19 @@ def prepare(
             config=config, bank=bank, device=device, cache=cache, judge=judge, world=world,
         )  # fmt: skip
         looked = taught[0].preflight
-        if world.is_main:
+        if looked is None:
+            say(_unlooked(taught[0], judge))
+        elif world.is_main:
             say(looked.render())
             write_json(out / "preflight.json", looked.to_json())
-        for warning in refuse(looked, force):
+        for warning in () if looked is None else refuse(looked, force):
             say(f"teacher: {warning}")
     torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
     objective = Objective(
         plan[0].objective, head,
         teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
         teacher_utterances=taught[0].utterances().to(device) if config.objective.over_utterances else None,
+        recordings=recordings_of(corpus, config.objective, device),
     )  # fmt: skip
     learner = Learner.of(student, objective, train=train, device=device, bf16=bf16, world=world)
 
@@ -152,6 +158,14 @@ def prepare(
     return Run(
         config, corpus, out, judge, bank, plan, student, head, objective, learner, taught, done, state, say
     )
+
+
+def _unlooked(targets: Targets, judge: Judge | None) -> str:
+    """What stands in the place of a pre-flight where no utterance has a speaker."""
+    rate = "not known, without trials"
+    if judge is not None and targets.trials is not None:
+        rate = f"{judge.eer(targets.trials):.2%} on {judge.trials.name}"
+    return f"no pre-flight of the teacher, for no utterance has a speaker; its EER is {rate}"
 
 
 def _start(init: Init, copied: int, speakers: int) -> str:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.subset import training_part
 from distilvox.errors import require
@@ -122,7 +123,7 @@ def profile(
         UserError: a corpus of one speaker, a batch that does not fit; a cache of something else.
     """
     require(steps >= 1, "no step to time", got=steps, allowed="1 or more")
-    corpus = training_part(corpus, config.subset)
+    corpus = labelled(training_part(corpus, config.subset), wanted="a profile")
     train, targets = (
         replace(config.train, learning_rate=1e-30),
         config.targets or TargetConfig(),

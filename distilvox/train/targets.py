@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distilvox.corpus.store import Corpus
 from distilvox.corpus.subset import part
+from distilvox.corpus.table import UNKNOWN
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.teachers.advice import Baseline, read_baseline
@@ -54,7 +55,7 @@ class Targets:
         head: class centres over the training speakers.
         utterances: reads the teacher's embeddings [U, D_t] of the training utterances, in their first view. Nothing
             of that size is held: the caches are maps of half precision, and a step gathers its rows.
-        preflight: how good the teacher is on this data.
+        preflight: how good the teacher is on the utterances of this data that have a speaker; None where none has.
         sizes: the parts of D_t whose probabilities are averaged (`Objective`); none but for such an ensemble.
         trials: the teacher's embeddings [U, D_t] of the dev trials' utterances, whole and clean, centred if so
             configured; None without trials.
@@ -63,7 +64,7 @@ class Targets:
     embed: Callable[[Views, int], Tensor]
     head: FittedHead
     utterances: Callable[[], Tensor]
-    preflight: Preflight
+    preflight: Preflight | None
     sizes: tuple[int, ...] = ()
     trials: np.ndarray | None = None
 
@@ -141,7 +142,7 @@ def prepare_targets(
 
     averaged = len(members) > 1 and config.ensemble == "probabilities"
     sizes = tuple(member.teacher.embedding_dim for member in members) if averaged else ()
-    sources = torch.arange(len(corpus)).repeat(count)
+    sources, known = torch.arange(len(corpus)).repeat(count), labels != UNKNOWN
 
     def enter(waves: Tensor) -> Tensor:
         return side_by_side([centred(one.teacher.embed(waves).cpu(), one.centre) for one in members])
@@ -155,13 +156,15 @@ def prepare_targets(
             more |= {"dev_eer": judge.eer(_joined(devs)), "dev_eer_centred": judge.eer(_joined(centred_devs))}
             more["trial_list"] = judge.trials.name
         return preflight(
-            uri, join_heads(some), side_by_side([member.units() for member in some]), labels, names,
-            scale=scale, utterances=sources, sizes=sizes if len(some) > 1 else (), **more,
+            uri, join_heads(some), side_by_side([member.units() for member in some])[known], labels[known], names,
+            scale=scale, utterances=sources[known], sizes=sizes if len(some) > 1 else (), **more,
         )  # fmt: skip
 
     alone = windows.get(0) if len(members) == 1 else None
-    found = look(teacher.uri, members, devs, baseline=beaten, probe=measured, window=alone)
-    if len(members) > 1:
+    found = None
+    if names:
+        found = look(teacher.uri, members, devs, baseline=beaten, probe=measured, window=alone)
+    if found is not None and len(members) > 1:
         each = [
             look(one.teacher.uri, [one], devs[k : k + 1], window=windows.get(k))
             for k, one in enumerate(members)

@@ -252,12 +252,12 @@ def speed_classes(config: ViewConfig) -> tuple[float, ...]:
 def view_labels(
     config: ViewConfig, labels: Int64[np.ndarray, " B"], draws: Draws, *, speakers: int
 ) -> Int64[np.ndarray, " B"]:
-    """Labels 0 … C·K − 1 among `view_speakers`: label + C·k, with k the class of the drawn speed."""
+    """Labels 0 … C·K − 1 among `view_speakers`: label + C·k, with k the class of the drawn speed; −1 stays −1."""
     if not config.speed_is_new_speaker:
         return labels
     classes = speed_classes(config)
     block = np.array([classes.index(speed) for speed in config.speeds], np.int64)
-    return labels + speakers * block[draws.speed_index]
+    return np.where(labels < 0, labels, labels + speakers * block[draws.speed_index])
 
 
 def view_speakers(config: ViewConfig, names: Sequence[str]) -> list[str]:
