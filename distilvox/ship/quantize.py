@@ -13,9 +13,9 @@ Measured on one core with AVX512-VNNI, x-vector (4.6 M parameters), 4 s of speec
 
 Static QDQ with unsigned activations it is: dynamic quantisation runs its convolutions (ConvInteger) without
 the fast kernels and gains size alone. Cosines are of random weights; a card states those of its own model.
-Weights have 7 bits (`reduce_range`): a processor without VNNI adds products of 8 by 8 bits two at a time in 16 bits, and
-they overflow. With 8 bits a narrow ResNet has a cosine of 0.93 to its float32 self there, an ECAPA 0.85; with 7, both
-have 0.9998, on any processor.
+Weights have 7 bits (`reduce_range`): a processor without VNNI adds products of 8 by 8 bits two at a time in 16 bits,
+and they overflow. With 8 bits a narrow ResNet has a cosine of 0.93 to its float32 self there, an ECAPA 0.85; with 7,
+both have 0.9998, on any processor.
 Batch norm stays where it is, between ReLU and convolution: folding it into the convolution behind it would
 save 0.1 ms a layer, and leave channels of very different size to share one scale of 8 bits.
 """
