@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "campplus-s": {"head_channels": 4, "channels": 8, "layers": [1, 1, 1], "growth": 8, "embedding_dim": 8},
     "dstdnn-s": {"channels": 8, "depth": 2, "last_channels": 12, "embedding_dim": 8},
     "ecapa-s": {"channels": 16, "pooled": 16, "bottleneck": 8, "embedding_dim": 8},
+    "redimnet2-s": {"blocks": [1, 1, 1, 1], "out_channels": 8, "embedding_dim": 8},
 }
 """Every architecture, narrow; ResNet with its other kind of block and its second embedding layer too.
 

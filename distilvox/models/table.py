@@ -39,10 +39,6 @@ MODELS: dict[str, BackboneConfig] = {
     "dstdnn-s": DSTDNNConfig(),
     "ecapa512": ECAPAConfig(),
     "ecapa-s": ECAPAConfig(channels=128, scale=4, pooled=256, bottleneck=32, embedding_dim=128),
-}
-"""Students: name → configuration; the configuration's class says which architecture."""
-
-PUBLISHED: dict[str, BackboneConfig] = {
     "redimnet2-b0": ReDimNet2Config(),
     "redimnet2-b1": ReDimNet2Config(
         channels=16, reductions=(32, 32, 32, 32, 16, 16), out_channels=0, out_plane=False
@@ -72,6 +68,10 @@ PUBLISHED: dict[str, BackboneConfig] = {
         reductions=(20, 20, 10, 10),
         out_channels=32,
     ),
+}
+"""Students: name → configuration; the configuration's class says which architecture."""
+
+PUBLISHED: dict[str, BackboneConfig] = {
     "eres2net": ERes2NetConfig(),
     "eres2netv2": ERes2NetConfig(version=2, channels=64, base_width=26, embedding_dim=192),
     "simam34": SimAMConfig(),
