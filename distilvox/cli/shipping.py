@@ -21,6 +21,8 @@ def export(
     *,
     false_accept: float = 0.01,
     corpus: Path | None = None,
+    trials: Path | None = None,
+    trials_corpus: Path | None = None,
     force: bool = False,
 ) -> None:
     """Export a run to a bundle: ONNX models, weights, a card that says how good it is, a README.
@@ -29,6 +31,10 @@ def export(
     gets its name. If the run was judged on trials, the bundle gets a threshold, and the false-accept and miss
     rates that such a threshold has on speakers that had no part in choosing it.
 
+    With --trials the int8 model is held to the float32 one on them: an EER more than 3 % larger (relative), more than
+    3 % of the decisions on target trials turned at the threshold, or more than 0.5 % of the others, and nothing is
+    shipped without --force. The card states the figures.
+
     Example:
         distilvox export runs/student bundle/ && distilvox verify bundle/ a.wav b.wav
 
@@ -36,14 +42,23 @@ def export(
         run: a run folder.
         bundle: the folder to write.
         false_accept: the rate of false accepts that the threshold is set for, a fraction.
-        corpus: its speech sets the ranges of the int8 model; the run's own if not given, else synthetic sound.
-        force: replace an existing bundle.
+        corpus: its speech sets the ranges of the int8 model, and of the lengths of embeddings beyond which verify sees
+            no speech; the run's own if not given, else synthetic sound and no such range.
+        trials: a list on which the int8 model must be as good as the float32 one.
+        trials_corpus: the corpus that holds the trials' utterances.
+        force: replace an existing bundle, and ship an int8 model that lost too much.
     """
     from distilvox.corpus.store import Corpus
     from distilvox.models.runfolder import read_config
     from distilvox.ship.export import export as export_run
     from distilvox.ship.operating import TooFewTrials, operating_point
+    from distilvox.ship.readme import lowered_line
 
+    require(
+        (trials is None) == (trials_corpus is None),
+        "--trials and --trials-corpus go together",
+        remedy="give both",
+    )
     config = read_config(run)
     point = None
     if (run / "evaluation.json").exists():
@@ -64,12 +79,19 @@ def export(
     else:
         why = f"{source} is gone" if source else "the run has no corpus"
         say(f"int8: {why}, so synthetic sound sets the ranges; give --corpus for better ones")
+    judge = None
+    if trials is not None and trials_corpus is not None:
+        from distilvox.evaluation.judge import Judge
+
+        judge = Judge.open(trials_corpus, trials)
     with err.status("exporting and comparing with PyTorch"):
-        card = export_run(run, bundle, operating_point=point, calibration=speech, force=force)
+        card = export_run(run, bundle, operating_point=point, calibration=speech, judge=judge, force=force)
     for name, file in card.files.items():
         say(f"  {name:<20} {file['bytes'] / 1000:9,.1f} kB")
     if card.operating_point is not None:
         say(f"  threshold {card.operating_point.threshold:.4f} for {false_accept:.2%} false accepts")
+    if (judged := card.int8.get("judged")) is not None:
+        say(f"  {lowered_line(judged)}")
     say(f"{bundle} is ready: distilvox verify {bundle} A.wav B.wav")
 
 

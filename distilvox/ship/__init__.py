@@ -29,6 +29,7 @@
 - `trace`     PyTorch → ONNX
 - `parity`    ONNX against PyTorch at unseen lengths
 - `quantize`  the 8-bit backbone
+- `lowered`   8 bits against float32 on the same trials: a bundle that loses too much is not written
 - `speed`     how long a student takes on one core
 - `students`  every student side by side
 - `readme`    the card in words

@@ -15,6 +15,7 @@ import torch
 
 from distilvox import __version__
 from distilvox.errors import UserError, require
+from distilvox.evaluation.judge import Judge
 from distilvox.files import (
     atomic_folder,
     read_json,
@@ -32,6 +33,7 @@ from distilvox.seal import sealed
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
 from distilvox.ship.lengths import Lengths, measure_lengths
+from distilvox.ship.lowered import check, compare, embeddings_of
 from distilvox.ship.parity import check_parity
 from distilvox.ship.quantize import quantize, session_of
 from distilvox.ship.readme import render
@@ -55,6 +57,7 @@ def export(
     operating_point: OperatingPoint | None = None,
     evaluation: Mapping[str, Any] | None = None,
     calibration: Sequence[np.ndarray] | None = None,
+    judge: Judge | None = None,
     force: bool = False,
 ) -> Card:
     """Writes a bundle: three ONNX files, the weights, a README, and the card last.
@@ -66,13 +69,15 @@ def export(
         evaluation: metrics for the card; None: those in the run folder, if there are any.
         calibration: some recordings of speech [N] at 16 kHz, for the int8 model and for how long embeddings of speech
             are; None: synthetic noise for the one, and nothing for the other.
-        force: replace an existing bundle. Nothing else is ever replaced.
+        judge: trials on which the 8-bit model must be as good as the float32 one (`lowered`); None: nobody looks.
+        force: replace an existing bundle, and ship an 8-bit model that lost too much. Nothing else is ever replaced.
 
     Raises:
-        UserError: no run here, a bundle already here, another process at it, ONNX that differs from PyTorch.
+        UserError: no run here, a bundle already here, another process at it, ONNX that differs from PyTorch, an
+            8-bit model that lost too much.
     """
     with alone(bundle):
-        return _export(Path(run), Path(bundle), operating_point, evaluation, calibration, force)
+        return _export(Path(run), Path(bundle), operating_point, evaluation, calibration, judge, force)
 
 
 def _export(
@@ -81,6 +86,7 @@ def _export(
     operating_point: OperatingPoint | None,
     evaluation: Mapping[str, Any] | None,
     calibration: Sequence[np.ndarray] | None,
+    judge: Judge | None,
     force: bool,
 ) -> Card:
     recover_folder(bundle)
@@ -93,6 +99,14 @@ def _export(
     with atomic_folder(bundle) as folder:
         parity = write_models(student, folder, space)
         int8 = quantize(folder / names.MODEL, folder / names.MODEL_INT8, calibration)
+        if judge is not None:
+            judge.refuse_training_speakers(set(speakers), "among those of the run")
+            full, lowered = (
+                embeddings_of(session_of(folder / name), judge) for name in (names.MODEL, names.MODEL_INT8)
+            )
+            found = compare(full, lowered, judge, operating_point.threshold if operating_point else None)
+            note = "; ".join(filter(None, (int8["note"], check(found, force=force))))
+            int8 = {**int8, "judged": found, "note": note}
         save_weights(student, folder / names.WEIGHTS)
         speech = lengths_of_speech(folder, calibration or ())
         card = Card(

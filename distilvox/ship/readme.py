@@ -78,7 +78,28 @@ def quality(card: Card) -> str:
     worst = max(part["worst"] for part in card.parity.values())
     lines.append(f"- ONNX against PyTorch, at lengths from 0.5 s to 20 s: relative error at most {worst:.1e}")
     lines.append(f"- int8 against float32: mean cosine {card.int8['cosine_mean']:.4f} {int8_note(card)}")
+    if (judged := card.int8.get("judged")) is not None:
+        lines.append(f"- {escape(lowered_line(judged))}")
     return "\n".join(lines)
+
+
+def lowered_line(found: dict[str, Any]) -> str:
+    """What 8 bits cost on trials (`lowered.compare`), in one line."""
+    eer, growth, flips = found["eer"], found["relative"], found["flips"]
+    spread = (
+        f" (95 % interval {growth['low']:+.1%} to {growth['high']:+.1%})" if growth["low"] is not None else ""
+    )
+    more = f", {growth['growth']:+.1%}{spread}" if growth["growth"] is not None else ""
+    turned = " and ".join(
+        f"{one['share']:.2%} ({one['low']:.2%} to {one['high']:.2%}) of {name}"
+        for name, one in (("target", flips["target"]), ("non-target", flips["non_target"]))
+    )
+    cost = ", ".join(f"{found['min_dcf'][name]['0.01']:.3f} {name}" for name in ("float32", "int8"))
+    return (
+        f"int8 against float32 on {found['trials']:,} trials of {found['trial_list']}: EER {percent(eer['int8'])} "
+        f"instead of {percent(eer['float32'])}{more}; minDCF(0.01) {cost}; decisions turned at the threshold "
+        f"{found['threshold']:.4f}: {turned} trials"
+    )
 
 
 def int8_note(card: Card) -> str:
