@@ -33,6 +33,7 @@
 - `speed`     how long a student takes on one core
 - `students`  every student side by side
 - `readme`    the card in words
+- `modelcard` its front matter for Hugging Face, its use and its limits
 
 Importing `distilvox.ship` imports none of them.
 """

@@ -7,6 +7,7 @@ from typing import Any
 from distilvox.ship.calibration import duration_name
 from distilvox.ship.card import Card
 from distilvox.ship.decision import percent
+from distilvox.ship.modelcard import front_matter, uses
 
 SPECIAL = "\\`*_{}[]()#+-.!|~$:/@=^"
 
@@ -14,7 +15,9 @@ SPECIAL = "\\`*_{}[]()#+-.!|~$:/@=^"
 def render(card: Card) -> str:
     """Markdown. Everything that came from data or options is escaped."""
     name = escape(card.model.get("name", "model"))
-    return f"""# {name}: a speaker-verification model
+    return f"""{front_matter(card)}
+
+# {name}: a speaker-verification model
 
 Speech in, one embedding of {card.model["embedding_dim"]} numbers out; two embeddings with a high cosine \
 are probably of one speaker.
@@ -26,8 +29,7 @@ are probably of one speaker.
 ## The threshold
 {threshold(card)}
 {meaning(card)}
-A voice is no password: recordings can be replayed and voices can be synthesised, and this model does not
-try to notice either. Its error rates hold for speech like that of the trials named above.
+{uses(card)}
 
 ## How to use it
 ```python
