@@ -39,7 +39,7 @@ from distilvox.ship.quantize import quantize, session_of
 from distilvox.ship.readme import render
 from distilvox.ship.samples import samples
 from distilvox.ship.seen import Seen
-from distilvox.ship.trace import FeatureModel, write_onnx
+from distilvox.ship.trace import FeatureModel, front_model, join, write_onnx
 from distilvox.sound import MIN_SECONDS, SAMPLE_RATE
 
 EVALUATION = "evaluation.json"
@@ -153,15 +153,6 @@ def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
     front, dim = student.frontend.config, student.embedding_dim
     said = {"space": space, "frontend": json.dumps(front.to_json())}
     write_onnx(
-        student,
-        folder / names.MODEL,
-        torch.zeros(2, EXAMPLE_SAMPLES),
-        names=("waves", "embedding"),
-        length="samples",
-        shortest=round(MIN_SECONDS * SAMPLE_RATE),
-        metadata={**said, "sample_rate": str(SAMPLE_RATE), "output_dim": str(dim)},
-    )
-    write_onnx(
         features,
         folder / names.MODEL_FBANK,
         torch.zeros(2, EXAMPLE_SAMPLES // 160, front.mels),
@@ -170,6 +161,19 @@ def write_models(student: Student, folder: Path, space: str) -> dict[str, Any]:
         shortest=SHORTEST_FRAMES,
         metadata={**sherpa_metadata(front, dim), **said},
     )
+    before = folder / "front.onnx"
+    write_onnx(
+        front_model(student),
+        before,
+        torch.zeros(2, EXAMPLE_SAMPLES),
+        names=("waves", "feats"),
+        length="samples",
+        shortest=round(MIN_SECONDS * SAMPLE_RATE),
+        metadata={},
+    )
+    metadata = {**said, "sample_rate": str(SAMPLE_RATE), "output_dim": str(dim)}
+    join(before, folder / names.MODEL_FBANK, folder / names.MODEL, metadata)
+    before.unlink()
     return {
         names.MODEL: check_parity(student, folder / names.MODEL, lambda waves: waves),
         names.MODEL_FBANK: check_parity(features, folder / names.MODEL_FBANK, student.frontend),

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distilvox.models import Student
+from distilvox.models.fbank import Fbank
 from distilvox.models.gate import keep_sound
 
 OPSET = 18
@@ -26,19 +28,26 @@ BACKBONE = "backbone/"
 class FeatureModel(nn.Module):
     """Features [B, T, F] → embedding [B, D]: a student without its front end.
 
-    Leaves out frames without sound where the front end does, and subtracts each bin's mean over time itself: twice
+    Leaves out frames without sound and subtracts each bin's mean over time itself, where the front end does: twice
     is as good as once, and callers forget it.
     """
 
     def __init__(self, student: Student) -> None:
         super().__init__()
-        self.gate_db = student.frontend.config.gate_db
+        self.front = student.frontend.config
         self.backbone = student.backbone
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.gate_db:
-            features = keep_sound(features, self.gate_db)
-        return self.backbone(features - features.mean(dim=1, keepdim=True))
+        if self.front.gate_db:
+            features = keep_sound(features, self.front.gate_db)
+        if self.front.mean_norm:
+            features = features - features.mean(dim=1, keepdim=True)
+        return self.backbone(features)
+
+
+def front_model(student: Student) -> Fbank:
+    """Waves [B, N] → what `FeatureModel` takes [B, T, F]: the two in a row are the student."""
+    return Fbank(replace(student.frontend.config, gate_db=0.0, mean_norm=False)).eval()
 
 
 def write_onnx(
@@ -80,6 +89,22 @@ def write_onnx(
     save(program.model_proto, path, metadata)
 
 
+def join(front: Path, back: Path, path: Path, metadata: Mapping[str, str]) -> None:
+    """One graph of two that `write_onnx` wrote: the output of `front` goes into `back`.
+
+    Tracing is what takes time, a minute for the deepest students; so the backbone is traced once for both graphs.
+    """
+    import onnx
+
+    first, second = onnx.load(front), onnx.load(back)
+    first = onnx.compose.add_prefix(first, "front/", rename_inputs=False, rename_outputs=False)
+    through = [(first.graph.output[0].name, second.graph.input[0].name)]
+    joined = onnx.compose.merge_models(first, second, io_map=through)
+    del joined.opset_import[:]  # it states the operators of each graph, which are the same
+    joined.opset_import.extend(second.opset_import)
+    finish(joined, path, metadata)
+
+
 def unfold_by_slices(waves: Any, dimension: int, size: int, step: int) -> Any:
     """`Tensor.unfold` of [B, N] along its last dimension, in ONNX: [B, T, size], T = 1 + (N - size) // step.
 
@@ -113,7 +138,6 @@ def ints(*values: int) -> Any:
 
 def save(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     """Names nodes by the part they came from, drops the exporter's notes (which hold paths), and writes."""
-    import onnx
 
     for index, node in enumerate(model.graph.node):
         scopes = next((p.value for p in node.metadata_props if p.key.endswith("name_scopes")), "")
@@ -125,6 +149,13 @@ def save(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     for item in (graph, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         item.doc_string = ""
         del item.metadata_props[:]
+    finish(model, path, metadata)
+
+
+def finish(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
+    """Signs a model, checks it, and writes it."""
+    import onnx
+
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.doc_string = "distilvox", ""
