@@ -71,6 +71,8 @@ MISTAKEN = {
     ),
     "nothing to report": (["report", "--out", "{tmp}/r.html"], "a report needs at least one run", "run folders"),
     "nothing to embed": (["embed", "{bundle}"], "nothing to embed", "one or more files"),
+    "nothing to pack": (["pack"], "pack needs what to pack, and the corpus folder to write", "got: neither"),
+    "nowhere to pack to": (["pack", "{tmp}"], "pack needs what to pack, and the corpus folder to write", "got: "),
     "too many processes": (["pack", "{tmp}", "{tmp}/c", "--jobs", "0"], "jobs must be at least 1", "got: 0"),
     "not enough epochs": (
         ["train", "--corpus", "{corpus}", "--out", "{tmp}/r", "--epochs", "0"],
@@ -122,7 +124,7 @@ def test_an_unknown_verb_lists_all_and_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [verb for verb in VERBS if verb not in ("demo", "models", "teachers", "report", "embed")]
+    "verb", [verb for verb in VERBS if verb not in ("demo", "models", "teachers", "report", "embed", "pack")]
 )
 def test_a_verb_without_its_words_says_which_it_needs(verb: str) -> None:
     message = said(refused(2, verb))

@@ -11,17 +11,20 @@ from distilvox.console import out, print_json, say
 from distilvox.corpus.describe import describe, render
 from distilvox.corpus.licence import state_licence
 from distilvox.corpus.store import Corpus
+from distilvox.errors import require
 from distilvox.limits import check_seed
 from distilvox.locks import alone
 
 
 def pack(
-    source: Annotated[Positional[Path], arg(metavar="SRC")],
-    out_: Annotated[Positional[Path], arg(name="out", metavar="OUT")],
+    paths: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="SRC... OUT", help_behavior_hint="(two or more)")
+    ],
     /,
     table: Path | None = None,
     where: UseAppendAction[tuple[tuple[str, ...], ...]] = (),
     unlabelled: bool = False,
+    format: str | None = None,
     jobs: int | None = None,
     max_rejected: float = 0.01,
     licence: str = "",
@@ -30,30 +33,42 @@ def pack(
 
     Any format and rate that libsndfile reads; resampled to 16 kHz mono. A file that cannot be used is
     written to OUT/rejected.tsv with its reason and counted on the last line. A killed run resumes when the
-    same command is given again.
+    same command is given again. Besides folders and tables: Kaldi's data folders, Lhotse's cut sets, WeSpeaker's
+    raw.list, NeMo's manifests, SpeechBrain's CSV, Hugging Face's audio folders, Common Voice's TSV.
 
     Examples:
         distilvox pack speech/ corpus/
         distilvox pack chorus/ train/ --table chorus/utterances.tsv --where split=train
         distilvox pack podcasts/ speech/ --unlabelled
+        distilvox pack kaldi/data/train cuts.jsonl.gz cv/train.tsv all/
 
     Args:
-        source: a folder `speaker/[session/]utterance.*`, or the folder that the table's names are relative to.
-        out_: the corpus folder to write.
+        paths: what to pack, and last the corpus folder to write. A source is a folder `speaker/[session/]utterance.*`,
+            or that which the table's names are relative to; or has another form (docs/inputs.md). Several make one.
         table: a TSV or CSV with the columns `utterance` (or `path`) and `speaker`; other columns are kept.
         where: `column=value` keeps such rows of the table; another column must hold too, the same one may.
         unlabelled: nobody knows who speaks in the files of the folder, or in some rows of the table: speech to distil
             on, without cross entropy. Files of one folder count as one recording, unless all lie in one.
+        format: of the sources: folder, table, kaldi, lhotse, wespeaker, nemo, speechbrain; what they look like if not
+            given.
         jobs: processes; all cores if not given.
         max_rejected: the share of files that may be rejected before the whole is refused (exit code 1).
         licence: of the speech, such as CC-BY-4.0; it travels into runs and cards.
     """
     from distilvox.corpus.pack import pack as pack_corpus
 
+    require(
+        len(paths) >= 2,
+        "pack needs what to pack, and the corpus folder to write",
+        got=" ".join(map(str, paths)) or "neither",
+        remedy="distilvox pack SRC OUT",
+    )
+    *source, out_ = paths
     terms = [term for group in where for term in group]
     report = pack_corpus(
-        source, out_, table=table, where=terms, unlabelled=unlabelled, jobs=jobs, max_rejected=max_rejected
-    )
+        source, out_, table=table, where=terms, unlabelled=unlabelled, form=format, jobs=jobs,
+        max_rejected=max_rejected,
+    )  # fmt: skip
     if licence:
         state_licence(out_, licence)
     say(report.summary())

@@ -9,6 +9,13 @@
 - `spans`      which columns of it cut a part out of a file
 - `text`       tables and lists in the encodings that people save them in
 - `sources`    what there is to pack: a folder or a table, filtered by `--where`
+- `gather`     the door of `pack`: which form each source has, several sources as one
+- `records`    an utterance as a list names it, whatever the list's form
+- `kaldi`      data folders
+- `lhotse`     cut sets
+- `wespeaker`  raw.list
+- `nemo`       manifests
+- `speechbrain` its CSV
 - `decode`     one file → int16 samples or the reason why not, in a process of its own
 - `journal`    what a killed `pack` had done, so that the next one goes on from there
 - `pack`       sources → store, with the bad files named

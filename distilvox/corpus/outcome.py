@@ -44,13 +44,14 @@ class PackReport:
         return "\n".join(lines)
 
 
-def shown(pairs: Iterable[tuple[str, str]], source: Path) -> list[tuple[str, str]]:
-    """(path, words) sorted; paths relative to the source where they lie in it; nothing that breaks a table's line."""
-    return sorted((_printable(_relative(path, source)), _printable(words)) for path, words in pairs)
+def shown(pairs: Iterable[tuple[str, str]], sources: Sequence[Path]) -> list[tuple[str, str]]:
+    """(path, words) sorted; paths relative to a lone source that they lie in; nothing that breaks a table's line."""
+    return sorted((_printable(_relative(path, sources)), _printable(words)) for path, words in pairs)
 
 
-def _relative(path: str, source: Path) -> str:
-    return str(Path(path).relative_to(source)) if Path(path).is_relative_to(source) else path
+def _relative(path: str, sources: Sequence[Path]) -> str:
+    alone = len(sources) == 1 and Path(path).is_relative_to(sources[0]) and Path(path) != sources[0]
+    return str(Path(path).relative_to(sources[0])) if alone else path
 
 
 def _printable(text: str) -> str:

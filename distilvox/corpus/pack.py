@@ -21,9 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distilvox import files
 from distilvox.corpus.decode import Decoded, decode, decode_all, start_worker
+from distilvox.corpus.gather import gather
 from distilvox.corpus.journal import Entry, Journal, fingerprint, read_journal
 from distilvox.corpus.outcome import PackReport, counted, listing, of_nobody, of_speakers, refusal, shown
-from distilvox.corpus.sources import Item, Source, find
+from distilvox.corpus.sources import Item, Source
 from distilvox.corpus.store import CorpusWriter, refuse_existing
 from distilvox.corpus.table import Row
 from distilvox.errors import UserError, require
@@ -36,12 +37,13 @@ _WAITING_BYTES = 1 << 28  # of files whose samples may wait for the writer
 
 
 def pack(
-    source: Path,
+    source: Path | Sequence[Path],
     out: Path,
     *,
     table: Path | None = None,
     where: Sequence[str] = (),
     unlabelled: bool = False,
+    form: str | None = None,
     jobs: int | None = None,
     max_rejected: float = 0.01,
     progress: bool = True,
@@ -49,11 +51,13 @@ def pack(
     """Packs a folder of speech, or the files that a table names, into the corpus `out`.
 
     Args:
-        source: the folder with the audio: speaker/[session/]utterance.ext, or anything a table points to.
+        source: the folder with the audio: speaker/[session/]utterance.ext, or anything a table points to; or a list or
+            data folder of another form (`gather`); or several.
         out: the folder to make; must not exist.
         table: a TSV or CSV file with `speaker`, `utterance` (or `path`, `file`), maybe `session` and others.
         where: terms `column=value`; the same column twice means either.
         unlabelled: a folder's files have no speakers, and a table's rows need none.
+        form: one of `gather.FORMATS`; by default each source is what it looks like.
         jobs: processes that decode; all processors by default.
         max_rejected: the largest share of unusable files, in [0, 1], that is put up with.
         progress: draw a bar, if standard error is a terminal.
@@ -63,20 +67,23 @@ def pack(
             `out` (exit code 1).
     """
     started = time.monotonic()
-    source, out = Path(source), Path(out)
+    sources = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
+    out = Path(out)
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     require(jobs >= 1, "jobs must be at least 1", got=jobs)
     require(0 <= max_rejected <= 1, "the share of rejected files lies in [0, 1]", got=max_rejected)
     refuse_existing(out)
-    found = find(source, table=None if table is None else Path(table), where=where, unlabelled=unlabelled)
+    found = gather(
+        sources, table=None if table is None else Path(table), where=where, unlabelled=unlabelled, form=form
+    )
     settings = {"table": str(table), "where": sorted(where), **({"unlabelled": True} if unlabelled else {})}
     with alone(out):
-        return _pack(found, source, out, settings, jobs, max_rejected, progress, started)
+        return _pack(found, sources, out, settings, jobs, max_rejected, progress, started)
 
 
 def _pack(
     found: Source,
-    source: Path,
+    sources: Sequence[Path],
     out: Path,
     settings: dict[str, object],
     jobs: int,
@@ -87,8 +94,8 @@ def _pack(
     writer, entries = _write(found, out, settings, jobs, progress)
     fates = list(zip(found.items, entries, strict=True))
     rejected = found.rejected + [(item.path, e.reason) for item, e in fates if e.reason is not None]
-    rejected = shown(rejected, source)
-    notes = shown(found.notes + [(item.path, note) for item, entry in fates for note in entry.notes], source)
+    rejected = shown(rejected, sources)
+    notes = shown(found.notes + [(item.path, note) for item, entry in fates for note in entry.notes], sources)
     packed = len(found.items) + len(found.rejected) - len(rejected)
     if not packed or len(rejected) > max_rejected * (packed + len(rejected)):
         writer.abort()

@@ -76,6 +76,11 @@ def find(
     if not source.items and not source.rejected:
         ignored = ", ".join(f"{n} {extension}" for extension, n in source.ignored.items())
         raise UserError(f"nothing to pack in {root}", got=ignored or "no files", allowed=LAYOUT)
+    return settled(source, root)
+
+
+def settled(source: Source, root: Path) -> Source:
+    """A source in the order of its utterances, each name once, and no recording given to two speakers."""
     torn = _of_two_speakers(source.items)
     rejected = source.rejected + [(path, reason) for (path, _), reason in torn.items()]
     items: dict[str, Item] = {}
@@ -130,7 +135,7 @@ def _by_folder(root: Path, where: Sequence[str], unlabelled: bool) -> Source:
 
 
 def _by_table(root: Path, table: Table, where: Sequence[str], unlabelled: bool) -> Source:
-    bases = _Bases([root, root / "audio", table.path.parent])
+    bases = _Bases([root, root / "audio", root / "clips", table.path.parent])  # clips/ is Common Voice's
     items: list[Item] = []
     rejected = list(table.rejected)
     kept = keep(table.rows, where)
@@ -168,8 +173,7 @@ def _of_row(table: Table, index: int, bases: _Bases, unlabelled: bool, *, severa
     span = table.spans.of(row)
     utterance = without_extension(name)
     if span is not None and several:
-        first, last = round(1000 * span[0]), round(1000 * span[1]) if span[1] is not None else None
-        utterance += f"-{first:07d}-{'end' if last is None else f'{last:07d}'}"
+        utterance = part_name(utterance, span)
     guess = session_of(utterance) if speaker else "-" if span is None else inside
     session = row.get("session", "").strip() or guess
     found = bases.find(inside)
@@ -202,6 +206,16 @@ def _alike(speakers: Iterable[str]) -> list[tuple[str, str]]:
         for _, names in sorted(groups.items())
         if len(names) > 1
     ]
+
+
+def part_name(utterance: str, span: tuple[float, float | None]) -> str:
+    """The name of a part of a recording, by its times in milliseconds.
+
+    >>> part_name("anna/1", (0.5, 2.25)), part_name("anna/1", (3, None))
+    ('anna/1-0000500-0002250', 'anna/1-0003000-end')
+    """
+    end = "end" if span[1] is None else f"{round(1000 * span[1]):07d}"
+    return f"{utterance}-{round(1000 * span[0]):07d}-{end}"
 
 
 def session_of(utterance: str) -> str:

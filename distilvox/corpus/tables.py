@@ -18,6 +18,16 @@ NAMES = ("utterance", "path", "file")
 """Columns that may name the utterance, in order of preference; `path` and `file` may also say where it is."""
 
 
+ALIASES = {
+    "client_id": "speaker",  # Common Voice
+    "speaker_id": "speaker",
+    "spk_id": "speaker",
+    "spk": "speaker",
+    "file_name": "path",  # Hugging Face's audio folders
+}
+"""Other tables' columns → ours, where a table has not ours."""
+
+
 @dataclass(frozen=True)
 class Table:
     """The rows of a table as text.
@@ -92,7 +102,7 @@ def read_table(path: Path, *, unlabelled: bool = False) -> Table:
     rows, places, rejected = [], [], []
     before = text[: text.index(first) + len(first)].count("\n")
     try:
-        header = [_known(name.strip()) for name in next(csv.reader([first], **options))]
+        header = _renamed([_known(name.strip()) for name in next(csv.reader([first], **options))])
         _check_header(path, header, unlabelled)
         for cells in reader:
             number = before + reader.line_num
@@ -116,6 +126,18 @@ def _known(name: str) -> str:
     """The name of a column that packing knows in its own spelling: `Path` is `path`."""
     lower = name.lower()
     return lower if lower in (*NAMES, *RESERVED) else name
+
+
+def _renamed(header: list[str]) -> list[str]:
+    """The header with the first of each alias under our name.
+
+    >>> _renamed(["client_id", "path", "speaker_id"])
+    ['speaker', 'path', 'speaker_id']
+    """
+    for name, ours in ALIASES.items():
+        if ours not in header and name in header:
+            header = [ours if column == name else column for column in header]
+    return header
 
 
 def _check_header(path: Path, header: list[str], unlabelled: bool) -> None:

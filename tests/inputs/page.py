@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.inputs.lists import TABLES, TRIALS, Text
 from tests.inputs.recordings import RECORDINGS, Recording
+from tests.inputs.sources import MAKERS, REASONS
 
 HEAD = """\
 # What is read, what is rejected, what is noted
@@ -20,9 +21,18 @@ def page() -> str:
     """The page, whole."""
     return (
         HEAD
+        + _sources()
         + _section("Recordings", RECORDINGS)
         + _section("Tables (`pack --table`)", TABLES)
         + _section("Trial lists", TRIALS)
+    )
+
+
+def _sources() -> str:
+    lines = [f"| {kind} | read | recognised as `{form}` |" for kind, (form, _) in MAKERS.items()]
+    lines += [f"| {form}: {kind} | rejected | {words} … |" for kind, (form, _, words) in REASONS.items()]
+    return "\n".join(
+        ["\n## Sources of `pack`\n", "| given | what becomes of it | words |", "|---|---|---|", *lines, ""]
     )
 
 
