@@ -13,7 +13,7 @@ from distilvox.corpus.store import Corpus
 from distilvox.evaluation.judge import Judge
 from distilvox.evaluation.norm import speaker_means
 from distilvox.models.runfolder import load_student
-from distilvox.teachers.heads import training_mean
+from distilvox.teachers.vectors import training_mean
 from tests.making import make_corpus, make_trials
 from tests.running import refused, succeed
 from tests.test_train_runfolder import write_run

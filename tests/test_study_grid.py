@@ -24,9 +24,9 @@ from distilvox.study.compare import compare
 from distilvox.study.grid import run_folder, run_grid
 from distilvox.study.recipe import Recipe
 from distilvox.teachers import load
+from distilvox.teachers.places import cache_name
 from distilvox.train.config import TargetConfig, to_json
 from distilvox.train.loop import fit
-from distilvox.train.targets import cache_name
 from distilvox.views.bank import synthetic_bank
 from tests.making import TINY, make_corpus, make_trials, tiny_config
 
@@ -116,7 +116,7 @@ def test_finished_runs_are_skipped_without_a_teacher(
         raise AssertionError("a finished study loads and trains nothing")
 
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
-    for name in ("load", "fit", "stage_targets"):
+    for name in ("load", "fit", "taught_stages"):
         monkeypatch.setattr(grid, name, never)
     said: list[str] = []
     folders = world.run(done, say=said.append)

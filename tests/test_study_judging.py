@@ -24,13 +24,15 @@ from distilvox.study import judging
 from distilvox.study.compare import COLUMNS, compare, markdown, rows
 from distilvox.study.judging import judge_grid, load_normed
 from distilvox.study.recipe import Recipe, read_recipe
-from distilvox.train.config import TargetConfig, to_json
+from distilvox.train.config import to_json
 from distilvox.train.loop import fit
 from distilvox.views.bank import synthetic_bank
 from tests.making import TINY, make_corpus, make_trials, tiny_config
 
 BANK = synthetic_bank(0, seconds=0.5)
 RUNS = ("none-seed3", "kld-seed3")
+HEARS = {"targets.sees": "view", "targets.views": 1, "targets.centre": "yes"}
+"""A mean over views is another than that over whole utterances."""
 
 
 class World(NamedTuple):
@@ -45,7 +47,7 @@ class World(NamedTuple):
 
     def judge(self, out: Path, **options: Any) -> list[str]:
         said: list[str] = []
-        judge_grid(self.read(), out, **{**self.given, "say": said.append, **options})
+        judge_grid(self.read(), out, **{**self.given, "bank": lambda: BANK, "say": said.append, **options})
         return said
 
     def read(self) -> Recipe:
@@ -65,7 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     base = {f"{part}.{k}": v for part in ("train", "views") for k, v in config[part].items() if k != "seed"}
     values = {
         "teacher": f"run:{root / 'teacher'}",
-        "base": {**base, "views.seed": 0, "student_options": TINY},
+        "base": {**base, "views.seed": 0, "student_options": TINY, **HEARS},
         "methods": {"none": {"objective": "none"}, "kld": {"objective": "kld"}},
         "seeds": [3],
         "baseline": "none",
@@ -118,15 +120,36 @@ def test_the_second_judgement_is_what_its_parts_give(world: World, done: Path) -
         assert result["asnorm"]["methods"][method]["eer"]["runs"] == [held["asnorm"]["eer"]]
         assert result["centred"]["methods"][method]["eer"]["runs"] == [held["centred"]["eer"]]
         taught = judging.taught_trials(
-            world.read().teacher,
-            corpus,
-            judge,
-            judging.pick_device("cpu"),
-            None,
-            TargetConfig(),
-            SubsetConfig(),
-        )
+            world.read().teacher, corpus, world.read().config(method, 3), judge,
+            bank=synthetic_bank(0), device=judging.pick_device("cpu"), cache=None,
+        )  # fmt: skip
         assert held["agreement"] == agreement_of_run(done / name, taught).to_json()
+
+
+def test_a_study_and_its_run_agree_on_the_agreement(done: Path) -> None:
+    """Both ask one teacher: its mean is that of what it heard in training, whoever asks."""
+    ran = read_json(done / "kld-seed3" / "evaluation.json", noun="evaluation")["agreement"]
+    assert load_normed(done / "kld-seed3")[0]["agreement"] == pytest.approx(ran, abs=1e-9)
+
+
+def test_no_speaker_of_the_trials_is_in_the_cohort(world: World, tmp_path: Path) -> None:
+    train = Corpus.open(world.root / "train")
+    lines = [f"1 {a} {b}" for a, b in zip(train.utterances[:6], train.utterances[1:7], strict=True)]
+    (tmp_path / "own.txt").write_text("\n".join([*lines, f"0 {train.utterances[0]} {train.utterances[7]}"]))
+    judge = Judge.open(train, tmp_path / "own.txt")
+    cohort = judging.cohort_of(train, judge)
+    assert set(cohort.speakers) == set(train.speakers) - set(judge.speakers.tolist())
+    assert 0 < len(cohort.speakers) < len(train.speakers)
+
+
+def test_trials_and_teachers_are_known_by_their_content(world: World, tmp_path: Path) -> None:
+    train, config = Corpus.open(world.root / "train"), world.read().config("kld", 3)
+    text = (world.root / "trials.txt").read_text()
+    (tmp_path / "trials.txt").write_text("".join(text.splitlines(keepends=True)[:-2]))
+    edited, judge = (Judge.open(world.root / "dev", place / "trials.txt") for place in (tmp_path, world.root))
+    key = judging.judging_key(train, judge, "a:", "1" * 16, config)
+    assert judging.judging_key(train, edited, "a:", "1" * 16, config) != key
+    assert judging.judging_key(train, judge, "a:", "2" * 16, config) != key
 
 
 def test_the_table_shows_both_kinds_of_score_and_says_so(world: World, done: Path) -> None:

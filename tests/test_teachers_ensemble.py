@@ -21,14 +21,14 @@ from distilvox.evaluation.score import cosine_scores
 from distilvox.models.head import cosines
 from distilvox.teachers import TeacherHead, load
 from distilvox.teachers.base import Teacher, freeze
+from distilvox.teachers.config import TargetConfig
 from distilvox.teachers.ensemble import Ensemble, members_of, side_by_side
-from distilvox.train.config import TargetConfig
 from distilvox.train.loop import fit
-from distilvox.train.targets import Targets, prepare_targets
 from distilvox.views.bank import synthetic_bank
 from distilvox.views.batches import make_views
 from distilvox.views.draws import ViewConfig
 from tests.making import make_corpus, make_trials, tiny_config
+from tests.teaching import Prepared, prepared
 
 BANK = synthetic_bank(0, seconds=0.5)
 VIEWS = ViewConfig(seconds=0.5)
@@ -65,18 +65,9 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 def prepare(
     teacher: Teacher, corpus: Corpus, cache: Path | None, judge: Judge | None = None, **fields: Any
-) -> Targets:
-    return prepare_targets(
-        freeze(teacher, "cpu"),
-        corpus,
-        config=TargetConfig(**fields),
-        views=VIEWS,
-        bank=BANK,
-        scale=4.0,
-        device=torch.device("cpu"),
-        cache=cache,
-        judge=judge,
-    )
+) -> Prepared:
+    frozen = freeze(teacher, "cpu")
+    return prepared(frozen, corpus, crops=VIEWS, bank=BANK, scale=4.0, cache=cache, judge=judge, **fields)
 
 
 def test_its_cosine_is_the_mean_of_its_members_cosines() -> None:

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from distilvox.errors import UserError
 from distilvox.teachers import TeacherHead
-from distilvox.teachers.heads import FitConfig, fit_head, in_sorted_order, training_mean
+from distilvox.teachers.heads import FitConfig, fit_head, in_sorted_order
+from distilvox.teachers.vectors import training_mean
 from distilvox.teachers.voxceleb2 import dev_speakers
 
 NAMES = ("ann", "ben", "cai", "dov")

@@ -20,10 +20,11 @@ from distilvox.files import write_json
 from distilvox.losses.ensemble import teacher_logits
 from distilvox.teachers import Teacher, TeacherHead
 from distilvox.teachers.advice import reach, read_baseline, suggest
-from distilvox.teachers.heads import FittedHead, fit_head, in_sorted_order, training_mean
+from distilvox.teachers.heads import FittedHead, fit_head, in_sorted_order
 from distilvox.teachers.live import LiveTeacher
 from distilvox.teachers.preflight import Preflight, preflight, refuse
 from distilvox.teachers.probe import Probe, agree, probe
+from distilvox.teachers.vectors import training_mean
 from distilvox.views.bank import synthetic_bank
 from distilvox.views.draws import ViewConfig
 from tests.making import make_corpus

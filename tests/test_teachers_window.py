@@ -14,10 +14,12 @@ from distilvox.models import build
 from distilvox.models.frontend import PRESETS, FrontEnd
 from distilvox.teachers import load
 from distilvox.teachers.base import freeze
+from distilvox.teachers.config import TargetConfig
+from distilvox.teachers.inspect import inspect
 from distilvox.teachers.run import RunTeacher
+from distilvox.teachers.taught import Taught
 from distilvox.teachers.window import OtherWindow, compare_windows, twin
-from distilvox.train.config import TargetConfig
-from distilvox.train.targets import prepare_targets
+from distilvox.train.distributed import World
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ViewConfig
 from tests.making import TINY, make_corpus, make_trials
@@ -85,18 +87,16 @@ def test_what_may_be_noise_is_not_said() -> None:
 
 def test_the_pre_flight_looks_where_trials_are_given(corpus: Corpus, judge: Judge, tmp_path: Path) -> None:
     teacher = teacher_of(PRESETS["wespeaker"])
-    found = prepare_targets(
-        teacher, corpus, config=TargetConfig(sees="utterance"), views=ViewConfig(), bank=Bank(), scale=16.0,
-        device=torch.device("cpu"), cache=tmp_path / "cache", judge=judge,
-    ).preflight  # fmt: skip
+    taught = Taught.open(
+        teacher, corpus, config=TargetConfig(sees="utterance"), views=ViewConfig(), bank=Bank(),
+        device=torch.device("cpu"), ranks=World(), cache=tmp_path / "cache",
+    )  # fmt: skip
+    found = inspect(taught, scale=16.0, judge=judge)
     made = twin(teacher)
     assert made is not None
     assert found.window is not None
     other = judge.eer(judge.embed(made[0].embed))
     assert found.window.other_eer == pytest.approx(other, abs=0.02)  # the cache holds float16
     assert found.to_json()["window"]["other"] == "povey"
-    without = prepare_targets(
-        teacher, corpus, config=TargetConfig(sees="utterance"), views=ViewConfig(), bank=Bank(), scale=16.0,
-        device=torch.device("cpu"), cache=tmp_path / "cache",
-    ).preflight  # fmt: skip
+    without = inspect(taught, scale=16.0)
     assert without.window is None

@@ -12,7 +12,7 @@ from distilvox.evaluation.judge import Judge, agreement_of_run
 from distilvox.files import read_json
 from distilvox.models.runfolder import load_student
 from distilvox.teachers import load
-from distilvox.teachers.heads import centred
+from distilvox.teachers.vectors import centred
 from distilvox.train.loop import fit
 from tests.making import make_corpus, make_trials, tiny_config
 from tests.running import refused, succeed

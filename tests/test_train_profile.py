@@ -15,11 +15,11 @@ from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.teachers.base import Teacher, TeacherHead
 from distilvox.teachers.cache import TeacherCache
+from distilvox.teachers.places import default_cache
 from distilvox.train import loop
 from distilvox.train import profile as profile_module
 from distilvox.train.bottleneck import ADVICE, AHEAD, Profile
 from distilvox.train.config import RunConfig, replace_fields
-from distilvox.train.members import default_cache
 from distilvox.train.profile import profile
 from distilvox.views.bank import synthetic_bank
 from tests.making import make_corpus, tiny_config

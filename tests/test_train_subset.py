@@ -15,13 +15,17 @@ from distilvox.corpus.store import Corpus
 from distilvox.corpus.subset import part, training_part
 from distilvox.errors import UserError
 from distilvox.teachers import load
+from distilvox.teachers.inspect import inspect
 from distilvox.teachers.live import LiveTeacher
+from distilvox.teachers.taught import Taught
 from distilvox.train.config import replace_fields
+from distilvox.train.distributed import World
 from distilvox.train.loop import fit
-from distilvox.train.targets import prepare_targets
+from distilvox.train.targets import Targets
 from distilvox.views.bank import synthetic_bank
 from distilvox.views.batches import make_views
 from tests.making import make_corpus, tiny_config
+from tests.teaching import Prepared
 
 BANK = synthetic_bank(0, seconds=0.5)
 CHOICE = {"subset.speakers": 3, "subset.per_speaker": 4}
@@ -38,10 +42,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def targets(root: Path, corpus: Corpus, **fields: Any) -> Any:
     config = tiny_config(**{"targets.views": 2, **fields})
     assert config.targets is not None
-    return prepare_targets(
+    taught = Taught.open(
         load(f"run:{root / 'teacher'}"), corpus, config=config.targets, views=config.views, bank=BANK,
-        scale=16.0, device=torch.device("cpu"), cache=root / f"cache-{config.targets.sees}",
+        device=torch.device("cpu"), ranks=World(), cache=root / f"cache-{config.targets.sees}",
     )  # fmt: skip
+    return Prepared(Targets.of(taught), inspect(taught, scale=16.0))
 
 
 @pytest.mark.parametrize("sees", ["utterance", "view"])

@@ -25,8 +25,12 @@ from distilvox.ship.samples import samples
 from distilvox.ship.seen import Seen
 from distilvox.teachers import load
 from distilvox.teachers.base import Teacher
-from distilvox.train.members import centred_embed
+from distilvox.teachers.config import Centre, TargetConfig
+from distilvox.teachers.taught import Taught
+from distilvox.train.distributed import World
 from distilvox.train.seen import refuse_taught
+from distilvox.views.bank import Bank
+from distilvox.views.draws import ViewConfig
 
 Precision = Literal["float32", "int8"]
 
@@ -37,14 +41,18 @@ def embedder_or_centred(
     training: Corpus | None,
     judge: Judge | None,
     precision: Precision = "float32",
+    centre: Centre = "yes",
 ) -> Callable[[Tensor], Tensor]:
     """Waves [B, N] → embeddings [B, D]; less their mean over `training` where that is given.
 
     A model that was trained on speakers of `judge` is refused.
+
+    Args:
+        centre: `auto` takes the mean off where a training would that learns from the model.
     """
     if training is None:
         return embedder(model, device, precision, judge)
-    return centred_embedder(model, device, training, judge)
+    return centred_embedder(model, device, training, judge, centre)
 
 
 def embed_trials(
@@ -131,9 +139,12 @@ def cohort_means(embed: Callable[[Tensor], Tensor], corpus: Corpus, device: torc
 
 
 def centred_embedder(
-    model: str, device: torch.device, corpus: Corpus, judge: Judge | None
+    model: str, device: torch.device, corpus: Corpus, judge: Judge | None, centre: Centre
 ) -> Callable[[Tensor], Tensor]:
-    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed."""
+    """Waves [B, N] → embeddings [B, D] of a run folder or a teacher, the mean over `corpus` removed.
+
+    The mean comes from the cache that a distillation from whole utterances reads, built where it is missing.
+    """
     require(
         not (Path(model) / CARD).exists(),
         "a bundle is judged as it ships: by its raw cosine",
@@ -141,4 +152,8 @@ def centred_embedder(
         remedy="leave out --centre-corpus, or give the run folder",
     )
     uri = f"run:{model}" if (Path(model) / CONFIG).exists() else model
-    return centred_embed(load_unseen(uri, device, judge), corpus, device)
+    teacher = load_unseen(uri, device, judge)
+    return Taught.open(
+        teacher, corpus, config=TargetConfig(sees="utterance", centre=centre), views=ViewConfig(), bank=Bank(),
+        device=device, ranks=World(),
+    ).enter  # fmt: skip

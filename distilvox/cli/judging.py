@@ -59,7 +59,8 @@ def evaluate(
         model: a run folder, a bundle, or a teacher's URI (`ge2e:`, `run:FOLDER`; several with commas).
         corpus: the corpus that holds the trials' utterances.
         trials: a list `label enrol test` (VoxCeleb) or `enrol test target|nontarget` (Kaldi).
-        centre_corpus: training speech of other speakers, whose mean embedding is taken off; cached beside it.
+        centre_corpus: training speech of other speakers, whose mean embedding is taken off; cached beside it. That of
+            --teacher too, where a training on this speech takes it off.
         cohort: training speech of other speakers, for AS-norm: one mean embedding a speaker.
         cohort_top: how many of the cohort's speakers, the nearest ones, normalise a score.
         teacher: a teacher's URI (or a run folder), to compare the model with: their embeddings' cosine once
@@ -80,7 +81,11 @@ def evaluate(
         say("--force: speakers of the trials may be those of the training, and the EER then flatters")
     strict = None if force else judge
     embed = embedder_or_centred(model, where, training, strict, precision)
-    guide = None if teacher is None else (teacher, embedder_or_centred(teacher, where, training, strict))
+    guide = (
+        None
+        if teacher is None
+        else (teacher, embedder_or_centred(teacher, where, training, strict, centre="auto"))
+    )
     embeddings = embed_trials(judge, model, embed, where)
     others = None if cohort is None else cohort_means(embed, Corpus.open(cohort), where)
     taught = None if guide is None else embed_trials(judge, *guide, where)
@@ -164,7 +169,7 @@ def study(
         )  # fmt: skip
         judge_grid(
             read, out, corpus=corpus, trials=trials, trials_corpus=trials_corpus, device=device, cache=cache,
-            jobs=jobs, say=say,
+            bank=partial(load_bank, noise, rooms), jobs=jobs, say=say,
         )  # fmt: skip
         result = {**compare(read, out), "origin": origin(read, out, recipe)}
         write_json(out / "study.json", result)

@@ -16,7 +16,7 @@ from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.losses.config import ObjectiveConfig
 from distilvox.train.config import FineTuneConfig, RunConfig, SubsetConfig, TargetConfig, TrainConfig
-from distilvox.train.distributed import pick_device
+from distilvox.train.distributed import World, pick_device
 from distilvox.train.loop import fit
 from distilvox.views.bank import load_bank
 from distilvox.views.draws import ViewConfig
@@ -224,27 +224,21 @@ def teacher(
         json: print it as JSON on stdout.
     """
     from distilvox.teachers import load
+    from distilvox.teachers.inspect import baseline_of, inspect
+    from distilvox.teachers.taught import Taught
     from distilvox.train.seen import refuse_taught
-    from distilvox.train.targets import prepare_targets
 
     where = pick_device(device)
     judge = open_judge(corpus, trials, trials_corpus)
     loaded = load(uri, device=where)
     if judge is not None and not force:
         refuse_taught(judge, loaded)
-    looked = prepare_targets(
-        loaded,
-        labelled(Corpus.open(corpus), wanted="a pre-flight"),
-        config=targets,
-        views=views,
-        bank=load_bank(noise, rooms),
-        scale=scale,
-        device=where,
-        cache=cache,
-        judge=judge,
-        baseline=baseline,
-        measure=True,
-    ).preflight
+    alone = None if baseline is None else baseline_of(baseline, judge)
+    taught = Taught.open(
+        loaded, labelled(Corpus.open(corpus), wanted="a pre-flight"), config=targets, views=views,
+        bank=load_bank(noise, rooms), device=where, ranks=World(), cache=cache,
+    )  # fmt: skip
+    looked = inspect(taught, scale=scale, judge=judge, baseline=alone, measure=True)
     assert looked is not None  # for the corpus has speakers
     if json:
         print_json(looked.to_json())

@@ -150,7 +150,7 @@ def _dcf(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {f"min_dcf_{p}": _spread([j["min_dcf"][p] for j in runs]) for p in runs[0]["min_dcf"]}
 
 
-OF_METHOD = ("teacher", "teacher_id", "centring")
+OF_METHOD = ("teacher", "teacher_id", "hears")
 """What of a second judgement a method brings along: its teacher."""
 
 COLUMNS = (

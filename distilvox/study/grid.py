@@ -20,11 +20,11 @@ from distilvox.study.recipe import Recipe
 from distilvox.study.terms import REMEDY, check_run, is_finished, settings
 from distilvox.study.workers import at_once
 from distilvox.teachers import load
+from distilvox.teachers.places import cache_name
 from distilvox.train.config import RunConfig, replace_fields
 from distilvox.train.distributed import pick_device
 from distilvox.train.loop import fit
-from distilvox.train.stages import stage_targets, stages
-from distilvox.train.targets import cache_name
+from distilvox.train.stages import stages, taught_stages
 from distilvox.views.bank import Bank
 from distilvox.views.draws import ViewConfig
 
@@ -197,7 +197,7 @@ def _prepare(
             task = replace(task, cache=folder)
             shown = (name, plan[-1].views)
             if shown not in ready:
-                stage_targets(plan, teacher, heard, config=task.config, bank=bank, device=where, cache=folder)
+                taught_stages(plan, teacher, heard, config=task.config, bank=bank, device=where, cache=folder)
                 ready.add(shown)
         placed.append(task)
     return placed

@@ -28,14 +28,11 @@ from distilvox.study.grid import run_folder
 from distilvox.study.recipe import Recipe
 from distilvox.study.workers import at_once
 from distilvox.teachers import load
-from distilvox.teachers.ensemble import members_of, side_by_side
-from distilvox.teachers.heads import centred, training_mean
-from distilvox.teachers.live import LiveTeacher
+from distilvox.teachers.places import cache_name
 from distilvox.train.config import RunConfig, TargetConfig, to_json
-from distilvox.train.distributed import World, pick_device
-from distilvox.train.members import cache_name, centring, member_cache, open_cache, trials_cache
+from distilvox.train.distributed import pick_device
+from distilvox.train.stages import stages, taught_stages
 from distilvox.views.bank import Bank
-from distilvox.views.draws import ViewConfig
 
 NORMED = "normed.json"
 SCORES = "normed.npz"
@@ -45,7 +42,7 @@ SECONDS = 3.0
 COHORT = 1000
 """Speakers of the cohort at most: they cost xvector-s some five seconds on one core."""
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,7 @@ def judge_grid(
     corpus: Path,
     trials: Path,
     trials_corpus: Path,
+    bank: Callable[[], Bank],
     device: str = "auto",
     cache: Path | None = None,
     jobs: int = 1,
@@ -79,7 +77,7 @@ def judge_grid(
     """
     held, judge, where = Corpus.open(corpus), Judge.open(trials_corpus, trials), pick_device(device)
     left: list[Judging] = []
-    taught: dict[tuple[str, TargetConfig, SubsetConfig], np.ndarray] = {}
+    taught: dict[tuple[str, str], np.ndarray] = {}
     ids = teacher_ids(recipe, out)
     for method, seed in recipe.runs():
         folder, uri = run_folder(out, method, seed), recipe.teacher_of(method)
@@ -87,9 +85,11 @@ def judge_grid(
         key = judging_key(held, judge, uri, ids.get(uri), config)
         if is_judged(folder, key):
             continue
-        shown = (uri, config.targets or TargetConfig(), config.subset)
+        shown = (uri, str(key["hears"]))
         if shown not in taught:
-            taught[shown] = taught_trials(uri, held, judge, where, cache, shown[1], shown[2])
+            taught[shown] = taught_trials(
+                uri, held, config, judge, bank=bank(), device=where, cache=cache
+            )  # fmt: skip
         threads = 1 if jobs > 1 else config.train.threads
         left.append(Judging(folder, key, corpus, trials, trials_corpus, taught[shown], threads))
     if left:
@@ -130,16 +130,25 @@ def cohort_of(corpus: Corpus, judge: Judge) -> Corpus:
 def judging_key(
     corpus: Corpus, judge: Judge, teacher: str, teacher_id: str | None, config: RunConfig
 ) -> dict[str, Any]:
-    """What a second judgement depends on, besides the run: trials and teacher by their content."""
+    """What a second judgement depends on, besides the run: trials and teacher by their content, and what it hears."""
     speakers = min(COHORT, len(cohort_of(corpus, judge).speakers))
     targets = config.targets or TargetConfig()
+    views = config.stages[-1].views
+    crops = {"views": targets.views, "of": to_json(views)} if targets.sees == "view" else {}
     return {
         "version": VERSION,
         "trial_list": judge.trials.name,
         "trials_id": judge.trials.id,
         "teacher": teacher,
         "teacher_id": teacher_id,
-        "centring": {"centre": targets.centre, "head": targets.head, "subset": to_json(config.subset)},
+        "hears": {
+            "sees": targets.sees,
+            "centre": targets.centre,
+            "head": targets.head,
+            "ensemble": targets.ensemble,
+            "subset": to_json(config.subset),
+            **crops,
+        },
         "cohort": {
             "corpus": corpus.id,
             "speakers": speakers,
@@ -194,35 +203,18 @@ def load_normed(folder: Path) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def taught_trials(
-    uri: str,
-    corpus: Corpus,
-    judge: Judge,
-    device: torch.device,
-    cache: Path | None,
-    targets: TargetConfig,
-    subset: SubsetConfig,
-) -> np.ndarray:
-    """A teacher's embeddings [U, D_t] of the trials' utterances, whole and clean, from caches that it fills.
-
-    Centred where a training with these targets centres it (`members.centring`), by the mean over the utterances that
-    are trained on; over these utterances whole and clean, whatever the teacher sees in training.
+    uri: str, corpus: Corpus, config: RunConfig, judge: Judge, *, bank: Bank, device: torch.device, cache: Path | None
+) -> np.ndarray:  # fmt: skip
+    """A teacher's embeddings [U, D_t] of the trials' utterances, as a run of this configuration is compared with them.
 
     Args:
         corpus: the whole one.
         cache: the study's folder of caches; beside the corpus if None.
     """
-    heard = training_part(corpus, subset)
-    teacher, seen = load(uri, device=device).to(device), TargetConfig(sees="utterance")
-    speech, members, found = part(judge.corpus, judge.rows), members_of(teacher), []
-    inside = None if cache is None else cache / cache_name(teacher, seen, ViewConfig(), Bank())
-    for one in members:
-        folder = member_cache(corpus, one, seen, ViewConfig(), Bank(), inside, len(members))
-        held = open_cache(LiveTeacher(one, speech, ViewConfig(), Bank(), "utterance", device), 1,
-            trials_cache(one, speech, inside or folder.parent), World())  # fmt: skip
-        centre = None
-        if centring(one, heard.speakers, targets).removes_mean:
-            whole = LiveTeacher(one, corpus, ViewConfig(), Bank(), "utterance", device)
-            heard_by = open_cache(whole, 1, folder, World()).get(0, heard.rows_in_whole)
-            centre = training_mean(heard_by)
-        found.append(centred(held.all(), centre))
-    return side_by_side(found).numpy()
+    heard = training_part(corpus, config.subset)
+    teacher, targets = load(uri, device=device).to(device), config.targets or TargetConfig()
+    place = None if cache is None else cache / cache_name(teacher, targets, config.views, bank)
+    plan = stages(config, len(heard))
+    return taught_stages(plan, teacher, heard, config=config, bank=bank, device=device, cache=place)[
+        -1
+    ].trials(judge)

@@ -28,15 +28,21 @@ hub        `OWNER/NAME` instead of a folder: the Hugging Face hub and its cache,
 licence    of the weights, as the card beside them says
 table      URI → teacher
 listing    which teachers there are, and what of them is installed here
+config     TargetConfig: how a teacher is used
+vectors    embeddings that may lie on disk, and the mean that is taken away
 heads      class centres over the training speakers: own rows by name, else fitted, else means
 live       the teacher run on the spot on views or whole utterances
 blocks     the files of a cache
 cache      embeddings of views on disk, float16, resumable
+places     where caches lie
+member     one teacher over a corpus: what it hears, its cache, its mean
+taught     Taught: a teacher, or several, over the corpus that students learn from
 look       the figures behind the pre-flight, and its verdicts
 advice     a better scale or temperature; is the teacher worse than the student alone?
 window     would the teacher be better under the other window?
 probe      two views of an utterance, speed and memory, measured live
 preflight  is this teacher worth learning from, and do its labels fit?
+inspect    that question asked of a teacher over its corpus
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch import Tensor
 from distilvox.errors import require
 from distilvox.files import read_json
 from distilvox.losses.ensemble import teacher_logits
+from distilvox.teachers.vectors import Vectors
 
 SHARP = 0.95
 SENSIBLE = 0.85
@@ -69,7 +70,7 @@ def read_baseline(run: Path, *, trial_list: str, trials: int) -> Baseline:
 
 def suggest(
     weight: Float[Tensor, "C D"],
-    units: Float[Tensor, "U D"],
+    units: Vectors,
     labels: Int[Tensor, " U"],
     *,
     scale: float,
@@ -85,13 +86,13 @@ def suggest(
     """
     count = min(len(units), max(64, MOST_LOGITS // len(weight)))
     rows = torch.linspace(0, len(units) - 1, count, dtype=torch.float64).round().long()
-    label, column = labels[rows], labels[rows][:, None]
+    unit, label, column = units[rows], labels[rows], labels[rows][:, None]
 
     def target(logits: Tensor) -> float:
         return float(logits.softmax(1).gather(1, column).double().mean())
 
     def at(factor: float) -> Tensor:
-        return teacher_logits(units[rows], weight, label, sizes=sizes, scale=factor)
+        return teacher_logits(unit, weight, label, sizes=sizes, scale=factor)
 
     given, cosines = at(scale), at(1.0)
     by_scale = reach(lambda factor: target(cosines * factor if len(sizes) < 2 else at(factor)), SENSIBLE)

@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distilvox.losses.ensemble import teacher_logits
+from distilvox.teachers.vectors import Vectors, blocks
 
 CHANCE_EER = 0.45
 GOOD_EER = 0.35
 BLOCK = 2048
+MOST_LOGITS = 2**22
+"""In memory at a time."""
 
 
 class Seen(NamedTuple):
@@ -32,14 +35,14 @@ class Seen(NamedTuple):
 
 def look(
     weight: Float[Tensor, "C D"],
-    units: Float[Tensor, "U D"],
+    units: Vectors,
     labels: Int[Tensor, " U"],
     sources: Int[Tensor, " U"],
     rows: Int[Tensor, " n"],
     scale: float,
     sizes: Sequence[int] = (),
 ) -> Seen:
-    """Looks at the views `rows`, by blocks, so that nothing of size U · C is held.
+    """Looks at the views `rows`, by blocks, so that nothing of size U · C or U · D is held.
 
     Args:
         weight: class centres of length 1.
@@ -50,27 +53,35 @@ def look(
         scale: of the logits.
         sizes: of the parts of an ensemble whose probabilities are averaged.
     """
-    _, group = torch.unique(torch.stack([labels, sources.long()]), dim=1, return_inverse=True)
-    groups = int(group.max()) + 1
-    group_sums = units.new_zeros(groups, units.shape[1]).index_add_(0, group, units)
-    sums = torch.zeros_like(weight).index_add_(0, labels, units)
+    sums = torch.zeros_like(weight)
+    for block in blocks(len(units)):
+        sums.index_add_(0, labels[block], units[block])
     counts = torch.bincount(labels, minlength=len(weight))
-    group_counts = torch.bincount(group, minlength=groups)
     means = F.normalize(sums, dim=-1)
+    key = labels * (int(sources.max()) + 1) + sources.long()
+    ordered, order = key.sort()
     parts = []
-    for block in rows.split(BLOCK):
-        unit, label, mates = units[block], labels[block], group[block]
+    for block in rows.split(max(1, min(BLOCK, MOST_LOGITS // len(weight)))):
+        unit, label = units[block], labels[block]
+        start = torch.searchsorted(ordered, key[block])
+        own_counts = torch.searchsorted(ordered, key[block], right=True) - start
+        own_sums = torch.zeros_like(
+            unit
+        )  # of the same utterance under the same label: they vouch for nothing
+        for other in range(int(own_counts.max())):
+            there = other < own_counts
+            own_sums[there] += units[order[start[there] + other]]
         column = label[:, None]
         logits = teacher_logits(unit, weight, label, sizes=sizes, scale=scale)
         log_q = logits.scatter(1, column, -torch.inf).log_softmax(1)
-        others = F.normalize(sums[label] - group_sums[mates], dim=-1)
+        others = F.normalize(sums[label] - own_sums, dim=-1)
         to_means = (unit @ means.T).scatter_(1, column, (unit * others).sum(1, keepdim=True))
         parts.append(
             Seen(
                 label,
                 logits.argmax(1),
                 to_means.argmax(1),
-                counts[label] > group_counts[mates],
+                counts[label] > own_counts,
                 logits.softmax(1).gather(1, column)[:, 0],
                 -(log_q.exp() * log_q.masked_fill(log_q.isinf(), 0)).sum(1),
             )

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from distilvox.errors import UserError, require
 from distilvox.teachers.advice import SENSIBLE, Baseline, advise, suggest
-from distilvox.teachers.heads import FittedHead, centred
+from distilvox.teachers.heads import FittedHead
 from distilvox.teachers.look import judge, look, share
 from distilvox.teachers.probe import Probe
+from distilvox.teachers.vectors import Units, Vectors
 from distilvox.teachers.window import OtherWindow
 
 MOST_EXAMPLES = 20_000
@@ -164,7 +165,7 @@ def _percent(rate: float | None) -> str:
 def preflight(
     teacher: str,
     head: FittedHead,
-    embeddings: Float[Tensor, "U D"],
+    embeddings: Vectors,
     labels: Int[Tensor, " U"],
     names: Sequence[str],
     *,
@@ -184,7 +185,7 @@ def preflight(
     Args:
         teacher: its name or URI, for the table.
         head: class centres [C, D_t] in label order.
-        embeddings: [U, D_t] of training views; above 20,000, evenly spaced ones are looked at.
+        embeddings: [U, D_t] of training views, read a block at a time; above 20,000, evenly spaced ones are looked at.
         labels: [U] in [0, C).
         names: C speaker names.
         scale: of the teacher's logits, above 0.
@@ -206,7 +207,7 @@ def preflight(
     sources = torch.arange(len(labels)) if utterances is None else utterances
     count = min(len(embeddings), MOST_EXAMPLES)
     rows = torch.linspace(0, len(embeddings) - 1, count, dtype=torch.float64).round().long()
-    units, labels = centred(embeddings, centre), labels.long()
+    units, labels = Units(embeddings, centre), labels.long()
     seen = look(head.weight, units, labels, sources, rows, scale, sizes)
     suggestion = suggest(head.weight, units, labels, scale=scale, sizes=sizes)
     is_own = torch.zeros(classes, dtype=torch.bool)

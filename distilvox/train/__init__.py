@@ -9,8 +9,7 @@ unlabelled    speech without speakers: what of it is learnt from
 seen          speakers of the trials that were trained on
 distributed   the processes, and what the first of them says for all
 syncnorm      batch norm over all processes
-members       one teacher made ready: cache, centre, class centres
-targets       what the teacher gives a step
+targets       what training keeps of its teacher
 schedules     the learning rate
 stages        training, then perhaps fine-tuning
 sharing       class centres, whole or shared out; data parallelism

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 from distilvox.corpus.subset import SubsetConfig
-from distilvox.errors import require, unknown
+from distilvox.errors import require
 from distilvox.limits import check_limit, check_seed
 from distilvox.losses.checks import check_range
 from distilvox.losses.config import ObjectiveConfig
 from distilvox.losses.margin import MARGIN_LIMIT
+from distilvox.teachers.config import TargetConfig, check_literals
 from distilvox.train.fields import differences, full_name, replace_fields, to_json
 from distilvox.views.draws import ViewConfig
 
@@ -26,44 +27,6 @@ __all__ = [
     "replace_fields",
     "to_json",
 ]
-
-
-def _check_names(config: Any, *names: str) -> None:
-    """Refuses a value that is not one of its field's literals: a typo must not train something else."""
-    hints = get_type_hints(type(config))
-    for name in names:
-        if getattr(config, name) not in get_args(hints[name]):
-            raise unknown(name, str(getattr(config, name)), get_args(hints[name]))
-
-
-@dataclass(frozen=True)
-class TargetConfig:
-    """How the teacher is used.
-
-    Attributes:
-        sees: the same `view` as the student (crop, noise and all), or the whole clean `utterance`.
-        views: how many views of the corpus the cache holds; epoch e sees view e mod `views`, the student too.
-        live: run the teacher on every step. Slow; the reference for the cache, which is still made: the class
-            centres are fitted on it.
-        centre: remove the mean of the teacher's training embeddings before every cosine: `yes`, `no`, or `auto`,
-            which does so for a teacher that brings no class centres of its own (its space was not trained for them).
-        head: the class centres: `auto` (the teacher's own, matched by name; the rest by `unmatched`), `matched` (all
-            of them the teacher's own), `fitted`, `means`.
-        unmatched: how `auto` makes the centres of speakers that the teacher has no row for.
-        ensemble: what an ensemble `A,B` averages: the scaled cosines (`logits`), or each teacher's `probabilities`.
-    """
-
-    sees: Literal["view", "utterance"] = "utterance"
-    views: int = 5
-    live: bool = False
-    centre: Literal["auto", "yes", "no"] = "auto"
-    head: Literal["auto", "matched", "fitted", "means"] = "auto"
-    unmatched: Literal["means", "fitted"] = "means"
-    ensemble: Literal["logits", "probabilities"] = "logits"
-
-    def __post_init__(self) -> None:
-        require(self.views >= 1, "the cache needs at least one view", got=self.views, allowed="1 or more")
-        _check_names(self, "sees", "centre", "head", "unmatched", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -151,7 +114,7 @@ class TrainConfig:
         for name in ("learning_rate", "warmup_epochs", "weight_decay", "max_grad_norm"):
             value = getattr(self, name)
             require(math.isfinite(value), f"{name} must be finite", got=value)
-        _check_names(self, "precision")
+        check_literals(self, "precision")
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def loop(run: Run, log: RunLog) -> None:
             if number:
                 run.say(f"{stage.name}: {stage.epoch_steps} steps an epoch on crops of {stage.views.seconds:g} s, "
                     f"margin {stage.objective.margin:g}")  # fmt: skip
-            targets = run.taught[number] if run.taught else None
+            targets = run.targets[number] if run.targets else None
             learner.enter(stage, targets)
             # A new optimiser for each stage: the moments of the last one are those of other gradients.
             optimiser = make_optimiser(learner.module, train)
@@ -151,7 +151,7 @@ def finish(run: Run, log: RunLog) -> None:
     if judge is None:
         return
     embeddings = judge.embed(learner.module.eval().student, device=learner.device)
-    evaluation = judge.judge(embeddings, teacher=run.taught[-1].trials if run.taught else None)
+    evaluation = judge.judge(embeddings, teacher=run.targets[-1].trials if run.targets else None)
     log.evaluation(last.end_step - 1, float(last.end_epoch), {"eer": evaluation.eer})
     save_evaluation(out, evaluation, judge, embeddings)
     low, high = evaluation.eer_ci

@@ -21,13 +21,14 @@ from distilvox.losses.unlabelled import NoSpeakers
 from distilvox.models.head import SpeakerHead
 from distilvox.models.runfolder import WEIGHTS
 from distilvox.teachers.base import Teacher
+from distilvox.teachers.inspect import inspect
 from distilvox.teachers.preflight import refuse
 from distilvox.train import checkpoint
 from distilvox.train.config import RunConfig
 from distilvox.train.distributed import World, computes_bf16
 from distilvox.train.folder import machine_of, open_run, run_record
 from distilvox.train.seen import refuse_seen
-from distilvox.train.stages import Stage, stage_targets, stages
+from distilvox.train.stages import Stage, stage_targets, stages, taught_stages
 from distilvox.train.start import Init, make_student
 from distilvox.train.step import Learner
 from distilvox.train.targets import Targets
@@ -43,7 +44,7 @@ class Run:
     Attributes:
         corpus: what is trained on: the chosen part.
         plan: its stages.
-        taught: of each stage, what the teacher gives; empty without one.
+        targets: of each stage, what the teacher gives; empty without one.
         done: steps done before.
         state: of the checkpoint that it goes on from, None where it begins.
         say: takes lines for people; in one process of all.
@@ -59,7 +60,7 @@ class Run:
     head: SpeakerHead
     objective: Objective
     learner: Learner
-    taught: list[Targets]
+    targets: list[Targets]
     done: int
     state: dict[str, Any] | None
     say: Callable[[Any], None]
@@ -118,15 +119,17 @@ def prepare(
     if world.said((out / (EVALUATION if judge else WEIGHTS)).exists()):
         say(f"{out} is finished already: nothing to do")
         return None
-    taught: list[Targets] = []
+    targets: list[Targets] = []
     if teacher is not None:
-        taught = stage_targets(
-            plan, teacher.to(device), corpus,
-            config=config, bank=bank, device=device, cache=cache, judge=judge, world=world,
+        taught = taught_stages(
+            plan, teacher.to(device), corpus, config=config, bank=bank, device=device, cache=cache, world=world,
         )  # fmt: skip
-        looked = taught[0].preflight
+        targets = stage_targets(taught, world, judge)
+        looked = inspect(taught[0], scale=config.objective.kd_scale, judge=judge)
+        if not taught[0].config.live:  # its embeddings are in their cache: its room on the device is the student's
+            teacher.to("cpu")
         if looked is None:
-            say(_unlooked(taught[0], judge))
+            say(_unlooked(targets[0], judge))
         elif world.is_main:
             say(looked.render())
             write_json(out / "preflight.json", looked.to_json())
@@ -135,8 +138,8 @@ def prepare(
     torch.manual_seed(train.seed + 1)  # the objective's own weights do not move the student's
     objective = Objective(
         plan[0].objective, head,
-        teacher_centres=taught[0].head.weight if taught else None, teacher_sizes=taught[0].sizes if taught else (),
-        teacher_utterances=taught[0].utterances().to(device) if config.objective.over_utterances else None,
+        teacher_centres=targets[0].head.weight if targets else None, teacher_sizes=targets[0].sizes if targets else (),
+        teacher_utterances=targets[0].utterances().to(device) if config.objective.over_utterances else None,
         recordings=recordings_of(corpus, config.objective, device),
     )  # fmt: skip
     learner = Learner.of(student, objective, train=train, device=device, bf16=bf16, world=world)
@@ -156,7 +159,7 @@ def prepare(
     )
     done = int(state["step"]) if state else 0
     return Run(
-        config, corpus, out, judge, bank, plan, student, head, objective, learner, taught, done, state, say
+        config, corpus, out, judge, bank, plan, student, head, objective, learner, targets, done, state, say
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
@@ -22,15 +21,10 @@ from distilvox.errors import require
 from distilvox.losses.objective import Objective
 from distilvox.models.head import SpeakerHead
 from distilvox.teachers.base import Teacher
-from distilvox.teachers.blocks import is_whole
-from distilvox.teachers.cache import TeacherCache, check_key
-from distilvox.teachers.ensemble import members_of, side_by_side
-from distilvox.teachers.heads import centred
-from distilvox.teachers.live import LiveTeacher
+from distilvox.teachers.taught import Taught
 from distilvox.train.bottleneck import Profile
 from distilvox.train.config import RunConfig, TargetConfig
 from distilvox.train.distributed import World, computes_bf16
-from distilvox.train.members import member_cache
 from distilvox.train.optimiser import make_optimiser
 from distilvox.train.stages import stages
 from distilvox.train.start import make_student
@@ -47,8 +41,6 @@ WARM = 3
 
 LIVE = 3
 """How often the teacher itself is timed: it may be slow."""
-
-Embed = Callable[[Views, int], Tensor]
 
 
 class Clock:
@@ -140,24 +132,26 @@ def profile(
 
     torch.manual_seed(train.seed)
     student, _ = make_student(config)
-    members = members_of(teacher) if teacher else ()
-    averaged = len(members) > 1 and targets.ensemble == "probabilities"
-    utterances = None
+    taught = utterances = None
+    if teacher:
+        taught = Taught.rehearse(
+            teacher, corpus, config=replace(targets, centre="no"), views=config.views, bank=bank, device=device,
+            ranks=world, cache=cache,
+        )  # fmt: skip
     if teacher and objective_config.over_utterances:
         utterances = torch.randn(len(corpus), teacher.embedding_dim, device=device)
     objective = Objective(
         objective_config,
         SpeakerHead(names, student.embedding_dim),
         teacher_centres=torch.randn(len(names), teacher.embedding_dim) if teacher else None,
-        teacher_sizes=[one.embedding_dim for one in members] if averaged else (),
+        teacher_sizes=taught.sizes if taught else (),
         teacher_utterances=utterances,
     )
     bf16 = computes_bf16(train.precision, device)
     learner = Learner.of(student, objective, train=train, device=device, bf16=bf16, world=world)
     optimiser = make_optimiser(learner.module, train)
     parameters = list(learner.module.parameters())
-    live = None if teacher is None else LiveTeacher(teacher, corpus, config.views, bank, targets.sees, device)
-    embed, teacher_from = (None, "") if live is None else teacher_source(live, targets, cache)
+    embed, teacher_from = (None, "") if taught is None else (taught.reader(), _source(taught))
 
     # ---- each part alone -------------------------------------------------------------------------------------
     clock = Clock(device)
@@ -196,7 +190,7 @@ def profile(
         with clock.part("optimiser"):
             learner.share.clip(learner.module, train.max_grad_norm)
             optimiser.step()
-    live_seconds = None if live is None else _time_teacher(live, views, clock)
+    live_seconds = None if taught is None else _time_teacher(taught, views, clock)
 
     # ---- whole steps, as in training -------------------------------------------------------------------------
     first, count = WARM + steps, WARM + steps + 1
@@ -221,57 +215,17 @@ def profile(
     )  # fmt: skip
 
 
-def _time_teacher(live: LiveTeacher, views: Views, clock: Clock) -> float:
+def _time_teacher(taught: Taught, views: Views, clock: Clock) -> float:
     """Median seconds in which the teacher itself embeds a batch, after one that is not timed."""
-    times = []
+    times, embed = [], taught.reader(live=True)
     for _ in range(1 + LIVE):
         start = clock.now()
-        embed_live(live, views, 0)
+        embed(views, 0)
         times.append(clock.now() - start)
     return statistics.median(times[1:])
 
 
-def embed_live(live: LiveTeacher, views: Views, view: int) -> Tensor:
-    """What a step without a cache does: the teacher runs, on the views or on the whole utterances."""
-    if live.sees == "utterance":
-        return centred(live.embed(view, views.utterances), None)
-    return centred(live.teacher.embed(views.waves).cpu(), None)
-
-
-def teacher_source(live: LiveTeacher, targets: TargetConfig, cache: Path | None) -> tuple[Embed, str]:
-    """The teacher's embeddings as training gets them, and where from, in words."""
-    if targets.live:
-        return lambda views, view: embed_live(live, views, view), "the teacher itself (targets.live)"
-    corpus, count = live.corpus, 1 if targets.sees == "utterance" else targets.views
-    assert isinstance(corpus, Corpus)
-    members, made_up = members_of(live.teacher), 0
-    parts: list[Callable[[int, np.ndarray], Tensor]] = []
-    for one in members:
-        folder = member_cache(corpus, one, targets, live.view_config, live.bank, cache, len(members))
-        key = replace(live, teacher=one, corpus=corpus.whole).key(count)
-        check_key(folder, key)
-        if is_whole(folder, key):
-            held = TeacherCache(folder, key)
-            parts.append(_cached(held, corpus.rows_in_whole))
-        else:
-            parts.append(_made_up(len(corpus), one.embedding_dim))
-            made_up += 1
-
-    def embed(views: Views, view: int) -> Tensor:
-        view = 0 if targets.sees == "utterance" else view
-        return side_by_side([centred(get(view, views.utterances), None) for get in parts])
-
-    return embed, "made-up numbers of their size (no cache yet)" if made_up else "their cache"
-
-
-def _cached(held: TeacherCache, places: np.ndarray) -> Callable[[int, np.ndarray], Tensor]:
-    return lambda view, rows: held.get(view, places[rows])
-
-
-def _made_up(utterances: int, dim: int) -> Callable[[int, np.ndarray], Tensor]:
-    rows = np.random.default_rng(0).standard_normal((utterances, dim), dtype=np.float32).astype(np.float16)
-
-    def get(view: int, indices: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows[indices].astype(np.float32))
-
-    return get
+def _source(taught: Taught) -> str:
+    if taught.config.live:
+        return "the teacher itself (targets.live)"
+    return "their cache" if taught.is_cached else "made-up numbers of their size (no cache yet)"

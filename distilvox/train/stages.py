@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from distilvox.errors import require
 from distilvox.evaluation.judge import Judge
 from distilvox.losses.config import ObjectiveConfig
 from distilvox.teachers.base import Teacher
+from distilvox.teachers.config import TargetConfig
+from distilvox.teachers.taught import Taught
 from distilvox.train.config import RunConfig, StageConfig
 from distilvox.train.distributed import World
 from distilvox.train.schedules import learning_rate
-from distilvox.train.targets import Targets, prepare_targets
+from distilvox.train.targets import Targets, stage_cache
 from distilvox.views.bank import Bank
 from distilvox.views.batches import steps_per_epoch, whole_batch
 from distilvox.views.draws import ViewConfig
@@ -114,51 +117,50 @@ def stages(config: RunConfig, utterances: int, world_size: int = 1) -> tuple[Sta
     return tuple(found)
 
 
-def stage_targets(
-    plan: tuple[Stage, ...],
-    teacher: Teacher,
-    corpus: Corpus,
-    *,
-    config: RunConfig,
-    bank: Bank,
-    device: torch.device,
-    cache: Path | None = None,
-    judge: Judge | None = None,
+def taught_stages(
+    plan: tuple[Stage, ...], teacher: Teacher, corpus: Corpus, *,
+    config: RunConfig, bank: Bank, device: torch.device, cache: Path | None = None,
     world: World = World(),  # noqa: B008 (frozen)
-) -> list[Targets]:
-    """What the teacher gives in each stage: all of it made before the first step.
-
-    A teacher that sees the student's views has a cache for each stage, and class centres made from it. Speakers at
-    another speed are not heard in fine-tuning: they keep their centres, the last rows.
+) -> list[Taught]:  # fmt: skip
+    """The teacher over the corpus as each stage hears it; its caches are filled.
 
     Args:
         plan: `stages` of the run.
+        teacher: on `device`.
         cache: a folder for the first stage; that of fine-tuning lies beside it. Beside the corpus if None.
-        judge: dev trials for the teacher's own EER; looked at once.
     """
-    shown = config.targets
-    if shown is None:
-        return []
-
-    def prepare(stage: Stage, folder: Path | None, judge: Judge | None) -> Targets:
-        return prepare_targets(
-            teacher, corpus, config=shown, views=stage.views, bank=bank, scale=config.objective.kd_scale,
-            device=device, cache=folder, judge=judge, world=world,
+    shown, found = config.targets or TargetConfig(), list[Taught]()
+    for stage in plan:
+        if found and shown.sees == "utterance":  # whatever the crop, it hears the whole
+            found.append(found[0])
+            continue
+        place = stage_cache(cache, stage.views.seconds) if found else cache
+        found.append(
+            Taught.open(
+                teacher, corpus, config=shown, views=stage.views, bank=bank, device=device, ranks=world,
+                cache=place,
+            )
         )  # fmt: skip
+    return found
 
-    teacher.to(device)
-    first = _of_first(prepare(plan[0], cache, judge), world)
+
+def stage_targets(taught: Sequence[Taught], world: World, judge: Judge | None = None) -> list[Targets]:
+    """What the steps of each stage ask for: all of it made before the first.
+
+    Speakers at another speed are not heard in fine-tuning: they keep their centres, the last rows.
+
+    Args:
+        judge: dev trials that the student and the teacher are compared on.
+    """
+    first = _of_first(Targets.of(taught[0], judge), world)
     found = [first]
-    for stage in plan[1:]:
-        if shown.sees == "utterance":  # whatever the crop, it hears the whole
+    for stage in taught[1:]:
+        if stage is taught[0]:
             found.append(first)
             continue
-        beside = cache and cache.with_name(f"{cache.name}-{stage.views.seconds:g}s")
-        later = prepare(stage, beside, None)
+        later = Targets.of(stage, judge)
         weight = torch.cat([later.head.weight, first.head.weight[len(later.head.weight) :]])
         found.append(_of_first(replace(later, head=replace(later.head, weight=weight)), world))
-    if not shown.live:
-        teacher.to("cpu")  # its embeddings are in their cache: what it took of the device is the student's
     return found
 
 
