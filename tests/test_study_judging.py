@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from distilvox.study.judging import judge_grid, load_normed
 from distilvox.study.recipe import Recipe, read_recipe
 from distilvox.train.config import to_json
 from distilvox.train.loop import fit
-from distilvox.views.bank import synthetic_bank
+from distilvox.views.bank import load_bank, synthetic_bank
 from tests.making import TINY, make_corpus, make_trials, tiny_config
 
 BANK = synthetic_bank(0, seconds=0.5)
@@ -47,7 +48,8 @@ class World(NamedTuple):
 
     def judge(self, out: Path, **options: Any) -> list[str]:
         said: list[str] = []
-        judge_grid(self.read(), out, **{**self.given, "bank": lambda: BANK, "say": said.append, **options})
+        more = {"bank": partial(load_bank, None, None), "say": said.append}
+        judge_grid(self.read(), out, **{**self.given, **more, **options})
         return said
 
     def read(self) -> Recipe:
@@ -147,9 +149,9 @@ def test_trials_and_teachers_are_known_by_their_content(world: World, tmp_path: 
     text = (world.root / "trials.txt").read_text()
     (tmp_path / "trials.txt").write_text("".join(text.splitlines(keepends=True)[:-2]))
     edited, judge = (Judge.open(world.root / "dev", place / "trials.txt") for place in (tmp_path, world.root))
-    key = judging.judging_key(train, judge, "a:", "1" * 16, config)
-    assert judging.judging_key(train, edited, "a:", "1" * 16, config) != key
-    assert judging.judging_key(train, judge, "a:", "2" * 16, config) != key
+    key = judging.judging_key(train, judge, "a:", "1" * 16, config, BANK)
+    assert judging.judging_key(train, edited, "a:", "1" * 16, config, BANK) != key
+    assert judging.judging_key(train, judge, "a:", "2" * 16, config, BANK) != key
 
 
 def test_the_table_shows_both_kinds_of_score_and_says_so(world: World, done: Path) -> None:

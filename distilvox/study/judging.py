@@ -76,19 +76,19 @@ def judge_grid(
     Where all were, no teacher is loaded.
     """
     held, judge, where = Corpus.open(corpus), Judge.open(trials_corpus, trials), pick_device(device)
-    left: list[Judging] = []
+    left, sounds = list[Judging](), bank()
     taught: dict[tuple[str, str], np.ndarray] = {}
     ids = teacher_ids(recipe, out)
     for method, seed in recipe.runs():
         folder, uri = run_folder(out, method, seed), recipe.teacher_of(method)
         config = recipe.config(method, seed)
-        key = judging_key(held, judge, uri, ids.get(uri), config)
+        key = judging_key(held, judge, uri, ids.get(uri), config, sounds)
         if is_judged(folder, key):
             continue
         shown = (uri, str(key["hears"]))
         if shown not in taught:
             taught[shown] = taught_trials(
-                uri, held, config, judge, bank=bank(), device=where, cache=cache
+                uri, held, config, judge, bank=sounds, device=where, cache=cache
             )  # fmt: skip
         threads = 1 if jobs > 1 else config.train.threads
         left.append(Judging(folder, key, corpus, trials, trials_corpus, taught[shown], threads))
@@ -128,13 +128,13 @@ def cohort_of(corpus: Corpus, judge: Judge) -> Corpus:
 
 
 def judging_key(
-    corpus: Corpus, judge: Judge, teacher: str, teacher_id: str | None, config: RunConfig
+    corpus: Corpus, judge: Judge, teacher: str, teacher_id: str | None, config: RunConfig, bank: Bank
 ) -> dict[str, Any]:
     """What a second judgement depends on, besides the run: trials and teacher by their content, and what it hears."""
     speakers = min(COHORT, len(cohort_of(corpus, judge).speakers))
     targets = config.targets or TargetConfig()
     views = config.stages[-1].views
-    crops = {"views": targets.views, "of": to_json(views)} if targets.sees == "view" else {}
+    crops = {"views": targets.views, "of": to_json(views), "bank": bank.id} if targets.sees == "view" else {}
     return {
         "version": VERSION,
         "trial_list": judge.trials.name,
