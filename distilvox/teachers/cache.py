@@ -7,6 +7,7 @@ utterances, set after the block's embeddings reached the disk: a kill at any mom
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,9 @@ from distilvox.views.draws import ViewConfig
 
 SAMPLE = 8
 TOLERANCE = 1e-3
+PIECE = 4096
+"""Embeddings read before their pages are given back: the system maps up to 64 KB around each."""
+
 NOT_COMPARED = ("teacher_uri",)  # a teacher may move; its id may not change
 
 
@@ -49,7 +53,10 @@ class TeacherCache:
         self.views: int = key["views"]
         self.embedding_dim: int = key["embedding_dim"]
         self._shape = (self.views, int(key["utterances"]), self.embedding_dim)
-        self._map = np.memmap(folder / DATA, dtype=np.float16, mode="r", shape=self._shape)
+        with open(folder / DATA, "rb") as file:
+            self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._map = np.frombuffer(self._pages, dtype=np.float16).reshape(self._shape)
+        self._read = 0
 
     @classmethod
     def open_or_build(
@@ -111,8 +118,24 @@ class TeacherCache:
         return cache
 
     def get(self, view: int | Int[np.ndarray, " B"], indices: Int[np.ndarray, " B"]) -> Float[Tensor, "B D"]:
-        """Embeddings [B, D_t] float32 of the utterances `indices` in `view` (one, or one each)."""
-        return torch.from_numpy(np.asarray(self._map[view, indices], dtype=np.float32))
+        """Embeddings [B, D_t] float32 of the utterances `indices` in `view` (one, or one each).
+
+        However many are read, at most some 256 MB of the file stay in this process's memory.
+        """
+        found = np.empty((len(indices), self.embedding_dim), dtype=np.float32)
+        views = np.broadcast_to(np.asarray(view), np.shape(indices))
+        for start in range(0, len(found), PIECE):
+            some = slice(start, start + PIECE)
+            found[some] = self._map[views[some], indices[some]]
+            self._read += len(found[some])
+            if self._read >= PIECE:
+                self._forget()
+        return torch.from_numpy(found)
+
+    def _forget(self) -> None:
+        """Gives the pages that were read back to the system, which keeps them as long as it has room."""
+        self._pages.madvise(mmap.MADV_DONTNEED)
+        self._read = 0
 
     def all(self, view: int = 0) -> Float[Tensor, "U D"]:
         """Every utterance's embedding in one view: what a head is fitted on."""
