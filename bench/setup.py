@@ -1,7 +1,7 @@
 """The peak memory of all that stands before the first step, at the size of VoxCeleb2: `python -m bench.setup`.
 
-A corpus of a million utterances (a table, and a sparse file of silence) and the teacher's cache of five views of each are
-laid out; then a process of its own opens both, centres, fits the class centres, looks at the teacher and makes the
+A corpus of a million utterances (a table, and a sparse file of silence) and the teacher's cache of five views of each
+are laid out; then a process of its own opens both, centres, fits the class centres, looks at the teacher and makes the
 objective, as one rank of a training does. Its peak of resident memory goes to docs/results/setup.json, stage by stage.
 """
 
