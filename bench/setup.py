@@ -106,7 +106,9 @@ def prepare(folder: Path, head: str) -> dict[str, float]:
     found["cache"] = peak()
     assert taught.centres.weight.shape == (len(corpus.speakers), DIM)
     found["mean and class centres"] = peak()
-    assert inspect(taught, scale=16.0).accuracy > 0.9
+    looked = inspect(taught, scale=16.0)
+    assert looked is not None
+    assert looked.accuracy > 0.9
     found["pre-flight"] = peak()
     targets = Targets.of(taught)
     objective = Objective(

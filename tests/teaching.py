@@ -53,4 +53,6 @@ def prepared(
     taught = Taught.open(
         teacher, corpus, config=TargetConfig(**fields), views=crops, bank=bank, device=CPU, ranks=World(), cache=cache
     )  # fmt: skip
-    return Prepared(Targets.of(taught, judge), inspect(taught, scale=scale, judge=judge))
+    looked = inspect(taught, scale=scale, judge=judge)
+    assert looked is not None
+    return Prepared(Targets.of(taught, judge), looked)

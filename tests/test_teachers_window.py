@@ -92,6 +92,7 @@ def test_the_pre_flight_looks_where_trials_are_given(corpus: Corpus, judge: Judg
         device=torch.device("cpu"), ranks=World(), cache=tmp_path / "cache",
     )  # fmt: skip
     found = inspect(taught, scale=16.0, judge=judge)
+    assert found is not None
     made = twin(teacher)
     assert made is not None
     assert found.window is not None
@@ -99,4 +100,5 @@ def test_the_pre_flight_looks_where_trials_are_given(corpus: Corpus, judge: Judg
     assert found.window.other_eer == pytest.approx(other, abs=0.02)  # the cache holds float16
     assert found.to_json()["window"]["other"] == "povey"
     without = inspect(taught, scale=16.0)
+    assert without is not None
     assert without.window is None

@@ -46,7 +46,9 @@ def targets(root: Path, corpus: Corpus, **fields: Any) -> Any:
         load(f"run:{root / 'teacher'}"), corpus, config=config.targets, views=config.views, bank=BANK,
         device=torch.device("cpu"), ranks=World(), cache=root / f"cache-{config.targets.sees}",
     )  # fmt: skip
-    return Prepared(Targets.of(taught), inspect(taught, scale=16.0))
+    looked = inspect(taught, scale=16.0)
+    assert looked is not None
+    return Prepared(Targets.of(taught), looked)
 
 
 @pytest.mark.parametrize("sees", ["utterance", "view"])

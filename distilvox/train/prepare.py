@@ -126,7 +126,9 @@ def prepare(
         )  # fmt: skip
         targets = stage_targets(taught, world, judge)
         looked = inspect(taught[0], scale=config.objective.kd_scale, judge=judge)
-        if not taught[0].config.live:  # its embeddings are in their cache: its room on the device is the student's
+        if not taught[
+            0
+        ].config.live:  # its embeddings are in their cache: its room on the device is the student's
             teacher.to("cpu")
         if looked is None:
             say(_unlooked(targets[0], judge))
