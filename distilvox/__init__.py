@@ -10,12 +10,13 @@ The parts, in the order in which speech flows through them:
 - `distilvox.train`       the loop, checkpoints, the run folder
 - `distilvox.evaluation`  embed, score, EER and minDCF with confidence intervals, thresholds
 - `distilvox.ship`        ONNX bundle, and the runtime that needs no torch
+- `distilvox.serve`       the runtime and a book of people over HTTP, and a page to try a voice
 - `distilvox.study`       grids of runs on equal terms
 - `distilvox.report`      one HTML page that shows all of it
 
 What they share: `errors` and `console` (what people read), `files` (whole or absent), `names` (of utterances), `walk`
-(the audio under a folder), `sound` (channels, level, silence: one judgement everywhere), `containers` (what a file is,
-and what its header promises), `audio` (a file → samples).
+(the audio under a folder), `sound` (channels, level, silence: one judgement everywhere), `held` (files in
+memory), `containers` (what a file is, and what its header promises), `audio` (a file → samples).
 
 Importing `distilvox` imports none of them: the runtime on a phone must not pay for training.
 """

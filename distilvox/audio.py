@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
 from distilvox.containers import CONVERT, STREAMED_BYTES, check_container
+from distilvox.held import Held
 from distilvox.names import FOREIGN
 from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, AudioError, Levels, Sound, check_speech
 
@@ -28,6 +30,7 @@ _BLOCK, _MP3_BLOCK = 1 << 20, 1 << 24
 
 _OVERHANG = 0.1  # seconds
 _UNKNOWN_FRAMES = 1 << 40
+_MOST_SAMPLES_A_SECOND = 4 * 96_000
 _MP3_SLACK = 2 * 1152  # the length that an MP3 states may include the padding of its codec
 
 
@@ -60,10 +63,11 @@ def read_audio(
 
 
 def read_sound(
-    path: Path | str,
+    path: Path | str | Held,
     *,
     sample_rate: int = SAMPLE_RATE,
     min_seconds: float = MIN_SECONDS,
+    max_seconds: float = math.inf,
     allow_silence: bool = False,
     span: tuple[float, float | None] | None = None,
     dtype: type = np.float32,
@@ -71,14 +75,17 @@ def read_sound(
     """`read_audio` with what was done to the file, and maybe of a part of it alone.
 
     Args:
+        path: a file, on the disk or held in memory.
+        max_seconds: anything longer is refused before it is decoded.
         span: first and last second of the part; None as the last is the file's end.
         dtype: float32, or int16 (times 32768, rounded), which needs half the memory.
     """
-    path = Path(path)
+    path = path if isinstance(path, Held) else Path(path)
     file = _File(path, span)
+    file.check_bounds(max_seconds)
     if file.rate < MIN_FILE_RATE:
         raise AudioError(path, f"a sample rate of {file.rate} Hz, at least {MIN_FILE_RATE} Hz")
-    levels = Levels(path, file.channels)
+    levels = Levels(str(path), file.channels)
     short = None
     for number, block in enumerate(file.blocks()):
         levels.add(block)
@@ -104,7 +111,7 @@ def read_sound(
         hundredths = levels.frames * 100 // file.rate
         raise AudioError(path, f"too short: {hundredths / 100:.2f} s, at least {min_seconds:.2f} s")
     if not allow_silence:
-        check_speech(wave, path, min_seconds=min_seconds, sample_rate=sample_rate)
+        check_speech(wave, str(path), min_seconds=min_seconds, sample_rate=sample_rate)
     return Sound(wave, tuple(notes))
 
 
@@ -125,12 +132,12 @@ class _File:
         AudioError: it cannot be opened, or its header says that it is not whole.
     """
 
-    def __init__(self, path: Path, span: tuple[float, float | None] | None) -> None:
+    def __init__(self, path: Path | Held, span: tuple[float, float | None] | None) -> None:
         self.path = path
         if path.suffix.lower() in FOREIGN:
             raise AudioError(path, f"libsndfile does not read {path.suffix.lower()}: {CONVERT}")
         self._missing = check_container(path)
-        with self._explained(), soundfile.SoundFile(path) as file:
+        with self._explained(), soundfile.SoundFile(_source(path)) as file:
             self.rate, self.channels = file.samplerate, file.channels
             self._frames, self._is_mp3, log = file.frames, file.subtype.startswith("MPEG"), file.extra_info
         if self._frames >= _UNKNOWN_FRAMES:
@@ -142,7 +149,7 @@ class _File:
     def blocks(self) -> Iterator[np.ndarray]:
         """Float32 [n, K], one block after the other."""
         size = max(1, (_MP3_BLOCK if self._is_mp3 else _BLOCK) // self.channels)
-        with self._explained(), soundfile.SoundFile(self.path) as file:
+        with self._explained(), soundfile.SoundFile(_source(self.path)) as file:
             at, end = 0, math.inf if self._last is None else self._last
             if self._first and file.seekable():
                 at = file.seek(self._first)
@@ -154,6 +161,16 @@ class _File:
                 at += len(block)
                 if skipped < len(block):
                     yield block[skipped:]
+
+    def check_bounds(self, seconds: float) -> None:
+        """Refuses what is longer, or has more samples than so many seconds of the densest audio that people record."""
+        if self._frames > seconds * self.rate:
+            raise AudioError(
+                self.path, f"too long: {self._frames / self.rate:,.1f} s, at most {seconds:g} s are taken"
+            )
+        if self._frames * self.channels > seconds * _MOST_SAMPLES_A_SECOND:
+            shown = f"{self.channels} channels at {self.rate:,} Hz"
+            raise AudioError(self.path, f"too many samples: {self._frames * self.channels:,}, {shown}")
 
     def check_length(self, decoded: int) -> None:
         """Compares the frames that the header promises with those that were decoded."""
@@ -181,6 +198,11 @@ class _File:
             if self._missing is not None or "lost sync" in detail:
                 raise AudioError(self.path, f"truncated: {self._missing or detail}") from None
             raise AudioError(self.path, f"not audio ({detail})") from None
+
+
+def _source(file: Path | Held) -> Path | BinaryIO:
+    """What libsndfile opens."""
+    return file.open() if isinstance(file, Held) else file
 
 
 def _logged(log: str) -> str | None:

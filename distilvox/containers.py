@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from distilvox.held import Held, opened
 from distilvox.sound import AudioError
 
 STREAMED_BYTES = 0x7FFE_0000
@@ -93,7 +94,7 @@ def foreign_kind(head: bytes) -> str | None:
     return None
 
 
-def check_container(path: Path) -> str | None:
+def check_container(path: Path | Held) -> str | None:
     """Looks at the file itself; says what is missing of its container, None if nothing is.
 
     Raises:
@@ -101,8 +102,9 @@ def check_container(path: Path) -> str | None:
             there.
     """
     try:
-        _check_regular(path)
-        with path.open("rb") as file:
+        if isinstance(path, Path):
+            _check_regular(path)
+        with opened(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             head = file.read(1024)
@@ -118,7 +120,9 @@ def check_container(path: Path) -> str | None:
     except FileNotFoundError:
         raise AudioError(path, "no such file") from None
     except (IsADirectoryError, NotADirectoryError):
-        raise AudioError(path, "a folder, not a file" if path.is_dir() else "no such file") from None
+        raise AudioError(
+            path, "a folder, not a file" if isinstance(path, Path) and path.is_dir() else "no such file"
+        ) from None
     except PermissionError:
         raise AudioError(path, "no permission to read it") from None
     except OSError as error:
@@ -221,7 +225,7 @@ def _walk(file: BinaryIO, size: int, layout: _Layout) -> Iterator[_Chunk]:
         position += -position % layout.pads
 
 
-def _chunks_missing(path: Path, file: BinaryIO, size: int, head: bytes) -> str | None:
+def _chunks_missing(path: Path | Held, file: BinaryIO, size: int, head: bytes) -> str | None:
     if head[:4] == b".snd" and len(head) >= 12:
         offset, length = struct.unpack(">II", head[4:12])
         return _compared(path, file, length, offset, offset + length)
@@ -246,7 +250,7 @@ def _chunks_missing(path: Path, file: BinaryIO, size: int, head: bytes) -> str |
     )
 
 
-def _sphere_missing(path: Path, file: BinaryIO, head: bytes) -> str | None:
+def _sphere_missing(path: Path | Held, file: BinaryIO, head: bytes) -> str | None:
     """SPHERE: a header of text, then samples whose number, channels and bytes it states."""
     fields = dict(re.findall(rb"(sample_count|channel_count|sample_n_bytes) -i (\d+)", head))
     begin = re.match(rb"NIST_1A\s+(\d+)", head)
@@ -256,7 +260,7 @@ def _sphere_missing(path: Path, file: BinaryIO, head: bytes) -> str | None:
     return _compared(path, file, length, int(begin[1]), int(begin[1]) + length)
 
 
-def _compared(path: Path, file: BinaryIO, promised: int, begin: int, end: int) -> str | None:
+def _compared(path: Path | Held, file: BinaryIO, promised: int, begin: int, end: int) -> str | None:
     """What is missing of the samples, if anything; more of them than promised is an error of its own.
 
     Args:
@@ -287,7 +291,7 @@ def _long_length(file: BinaryIO, chunks: list[_Chunk]) -> int:
     return -1
 
 
-def _refuse_odd_chunk(path: Path, file: BinaryIO, chunks: list[_Chunk], layout: _Layout) -> None:
+def _refuse_odd_chunk(path: Path | Held, file: BinaryIO, chunks: list[_Chunk], layout: _Layout) -> None:
     """Says so where the samples are lost behind a chunk of odd length that lacks its pad byte."""
     for chunk in chunks:
         file.seek(chunk.begin + chunk.length)

@@ -53,7 +53,7 @@ class AudioError(UserError):
     """A recording that cannot be used; `reason` is short enough for a table."""
 
     def __init__(
-        self, path: Path | str, reason: str, *, remedy: str = "replace the file or leave it out"
+        self, path: object, reason: str, *, remedy: str = "replace the file or leave it out"
     ) -> None:
         self.reason = reason
         super().__init__(f"cannot use {path}: {reason}", remedy=remedy)

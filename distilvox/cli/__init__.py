@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "enrol": ("enrolling", "a person's recordings → a book of people, without torch"),
     "identify": ("enrolling", "who of a book's people is it, if anybody? without torch"),
     "book": ("enrolling", "who is in a book: list, remove, export, check"),
+    "serve": ("serving", "all of this over HTTP, and a page to try a voice; without torch"),
 }
 """Verb → (module of `distilvox.cli` that holds the function of that name, one line of help).
 
@@ -62,6 +63,10 @@ EXTRA_OF = {
     "transformers": "teachers",
     "huggingface_hub": "teachers",
     "espeakng_loader": "synth",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
 }
 """Module → the extra of distilvox that installs it."""
 
