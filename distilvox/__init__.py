@@ -16,7 +16,8 @@ The parts, in the order in which speech flows through them:
 
 What they share: `errors` and `console` (what people read), `files` (whole or absent), `names` (of utterances), `walk`
 (the audio under a folder), `sound` (channels, level, silence: one judgement everywhere), `held` (files in
-memory), `containers` (what a file is, and what its header promises), `audio` (a file → samples).
+memory), `containers` (what a file is, and what its header promises), `media` (m4a and the like), `audio` (a file →
+samples).
 
 Importing `distilvox` imports none of them: the runtime on a phone must not pay for training.
 """

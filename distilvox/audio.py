@@ -1,4 +1,4 @@
-"""One utterance from a file: any format and rate that libsndfile reads, to one channel at one rate.
+"""One utterance from a file: any format and rate that libsndfile (or PyAV) reads, to one channel at one rate.
 
 A file is read in blocks, twice: once to measure it, once to convert it. Hours of speech so take the memory of the
 result and of one block. No torch here: the runtime that ships reads its audio through this file too.
@@ -19,6 +19,7 @@ import soxr
 
 from distilvox.containers import CONVERT, STREAMED_BYTES, check_container
 from distilvox.held import Held
+from distilvox.media import decode
 from distilvox.names import FOREIGN
 from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, AudioError, Levels, Sound, check_speech
 
@@ -96,7 +97,7 @@ def read_sound(
     if file.rate != sample_rate:
         notes.append(f"resampled: from {file.rate} Hz")
     length = -(-levels.frames * sample_rate // file.rate)
-    wave = np.empty(length + 64, dtype=dtype)
+    wave: np.ndarray = np.empty(length + 64, dtype=dtype)
     used = 0
     resampler = soxr.ResampleStream(file.rate, sample_rate, 1, dtype="float32", quality="HQ")
     for block in file.blocks() if short is None else [short]:
@@ -134,8 +135,15 @@ class _File:
 
     def __init__(self, path: Path | Held, span: tuple[float, float | None] | None) -> None:
         self.path = path
+        self._media: np.ndarray | None = None
+        self._missing, self._is_mp3 = None, False
         if path.suffix.lower() in FOREIGN:
-            raise AudioError(path, f"libsndfile does not read {path.suffix.lower()}: {CONVERT}")
+            if isinstance(path, Held):  # what strangers send is left to libsndfile alone
+                raise AudioError(path, f"libsndfile does not read {path.suffix.lower()}: {CONVERT}")
+            self._media, self.rate = decode(path)
+            self._frames, self.channels = self._media.shape
+            self._first, self._last = (0, None) if span is None else self._range(*span)
+            return
         self._missing = check_container(path)
         with self._explained(), soundfile.SoundFile(_source(path)) as file:
             self.rate, self.channels = file.samplerate, file.channels
@@ -148,6 +156,9 @@ class _File:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Float32 [n, K], one block after the other."""
+        if self._media is not None:
+            yield self._media[self._first : self._last]
+            return
         size = max(1, (_MP3_BLOCK if self._is_mp3 else _BLOCK) // self.channels)
         with self._explained(), soundfile.SoundFile(_source(self.path)) as file:
             at, end = 0, math.inf if self._last is None else self._last

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "distilvox"
 BASE = {"errors", "files", "console", "interrupts", "limits", "locks", "schemas", "seal"} | {
-    *("names", "walk", "sound", "held", "containers", "audio")
+    *("names", "walk", "sound", "held", "containers", "media", "audio")
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "corpus": BASE,
