@@ -19,6 +19,7 @@ from distilvox.errors import UserError
 from distilvox.models import build
 from distilvox.teachers import load
 from tests.lightning_making import save_as_lightning
+from tests.redimnet2_making import save_small, wespeaker_folder
 from tests.threedspeaker_making import funasr, modelscope
 from tests.wespeaker_making import small_state, write_folder
 
@@ -41,12 +42,14 @@ class Row(NamedTuple):
         given: the URI, PATH for the file or the folder.
         make: writes it into a folder, and says what PATH is.
         refused: words of the message, none where it loads.
+        kaldi: whether its features are Kaldi's log-mels.
     """
 
     layout: str
     given: str
     make: Callable[[Path], Path]
     refused: str = ""
+    kaldi: bool = True
 
 
 def backbone(name: str, **options: Any) -> dict[str, Tensor]:
@@ -206,6 +209,42 @@ ROWS = (
         "nothing says with which features the CAMPPlus in PATH was trained",
     ),
     Row("the same, with its features", "wespeaker:PATH?frontend=3dspeaker", with_data("CAMPPlus")),
+    Row(
+        "WeSpeaker folder, ReDimNet2B0 (B1, B2 and B6 alike), `frontend: tfmel`",
+        "wespeaker:PATH",
+        lambda at: wespeaker_folder(at, "ReDimNet2B0"),
+        kaldi=False,
+    ),
+    Row(
+        "WeSpeaker folder, ReDimNet2B3 (B4 and B5 alike)",
+        "wespeaker:PATH",
+        lambda at: wespeaker_folder(at, "ReDimNet2B3"),
+        "no ReDimNet2 of WeSpeaker that is known here",
+    ),
+    Row(
+        "PalabraAI, ReDimNet2 (`b2-vox2-lm.pt`: `model_config`, `state_dict`), `feat_type` tf",
+        "redimnet2:PATH",
+        lambda at: save_small(at / "b2-vox2-lm.pt"),
+        kaldi=False,
+    ),
+    Row(
+        "the same, `feat_type` pt",
+        "redimnet2:PATH",
+        lambda at: save_small(at / "x.pt", feat_type="pt"),
+        kaldi=False,
+    ),
+    Row(
+        "the same, trained as causal",
+        "redimnet2:PATH",
+        lambda at: save_small(at / "x.pt", said={"causal": "full"}),
+        "not a ReDimNet2 that is known here",
+    ),
+    Row(
+        "a state dict of ReDimNet2 alone",
+        "redimnet2:PATH",
+        lambda at: saved({"backbone.stem.0.weight": torch.ones(1)}, at / "x.pt"),
+        "is no published checkpoint of ReDimNet2",
+    ),
 )
 
 
@@ -227,7 +266,7 @@ def test_a_published_layout_loads_or_is_refused_with_these_words(row: Row, tmp_p
         return
     teacher = load(uri)
     assert teacher.embed(torch.randn(1, 8_000) * 0.1).isfinite().all()
-    assert teacher.frontend is not None
+    assert (teacher.frontend is not None) == row.kaldi
 
 
 def test_the_page_is_this_table() -> None:

@@ -78,15 +78,34 @@ def read_wespeaker(folder: Path | str) -> WeSpeaker:
     student = build_student(config, tensors, folder / CONFIG)
     rename = KNOWN[config["model"]].rename
     backbone = {rename(name): value for name, value in tensors.items() if not name.startswith("projection.")}
-    wanted = dict(student.backbone.state_dict())
-    kind = table(config, "projection_args").get("project_type")
-    if kind in ROWS and PROJECTION in tensors:
-        rows = tensors[PROJECTION].shape[:1].numel()
-        wanted[PROJECTION] = torch.empty(rows, student.embedding_dim)
-        backbone[PROJECTION] = tensors[PROJECTION]
+    wanted = student.backbone.state_dict() | rows_of(config, tensors, student.embedding_dim)
+    backbone |= {PROJECTION: tensors[PROJECTION]} if PROJECTION in wanted else {}
     fitting = match_tensors(backbone, wanted, where=path)
-    head = fitting.pop(PROJECTION, torch.empty(0, student.embedding_dim)).float()
-    student.backbone.load_state_dict(fitting)
+    student.backbone.load_state_dict({name: value for name, value in fitting.items() if name != PROJECTION})
+    head, names, about = read_head(config, tensors, student.embedding_dim, folder)
+    return WeSpeaker(student.eval(), head, names, config["model"], path, about)
+
+
+def rows_of(config: dict[str, Any], tensors: dict[str, Tensor], dimension: int) -> dict[str, Tensor]:
+    """`PROJECTION` in the shape that it must have, [C, D], where its rows are class centres; else nothing."""
+    if table(config, "projection_args").get("project_type") not in ROWS or PROJECTION not in tensors:
+        return {}
+    return {PROJECTION: torch.empty(tensors[PROJECTION].shape[:1].numel(), dimension)}
+
+
+def read_head(
+    config: dict[str, Any], tensors: dict[str, Tensor], dimension: int, folder: Path
+) -> tuple[Tensor, tuple[str, ...], str]:
+    """Class centres [C, D], the speakers of the rows, and one clause about them: see `WeSpeaker`.
+
+    Args:
+        tensors: of the whole checkpoint; the classifier of the shape that `rows_of` says.
+        dimension: D.
+        folder: which may name the speakers.
+    """
+    kind, head = table(config, "projection_args").get("project_type"), torch.empty(0, dimension)
+    if rows_of(config, tensors, dimension):
+        head = tensors[PROJECTION].float()
     about = f"{len(head):,} classifier rows"
     if len(head) == 0:
         others = any(name.startswith("projection.") for name in tensors)
@@ -96,8 +115,7 @@ def read_wespeaker(folder: Path | str) -> WeSpeaker:
         about = f"the {len(head) // 3:,} rows of unchanged speed, of {len(head):,} classifier rows"
         head = head[: len(head) // 3].clone()
     names = read_names(folder, len(head)) if len(head) else ()
-    about += "" if names or len(head) == 0 else ", unnamed"
-    return WeSpeaker(student.eval(), head, names, config["model"], path, about)
+    return head, names, about + ("" if names or len(head) == 0 else ", unnamed")
 
 
 def find_weights(folder: Path) -> Path:

@@ -71,6 +71,9 @@ KNOWN: dict[str, Layout] = {
 }
 """`model` of its config.yaml → how it is built here."""
 
+REDIMNET2 = "ReDimNet2"
+"""How the names of a family begin that has other features: `distilvox.teachers.redimnet2_wespeaker`."""
+
 FEATURES: dict[tuple[str, ...], tuple[Any, ...]] = {
     ("frontend",): ("fbank",),
     ("resample_rate",): (16_000,),
@@ -93,6 +96,11 @@ def table(config: dict[str, Any], key: str) -> dict[str, Any]:
 def build_student(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Student:
     """The student that the configuration describes, freshly initialised, or what is not ours in it."""
     name = config["model"]
+    require(
+        not name.startswith(REDIMNET2),
+        f"{where} holds a {name}, whose features are not Kaldi's",
+        remedy=f"it can teach as it is: wespeaker:{where.parent}",
+    )
     if name not in KNOWN:
         raise UserError(
             f"no model of WeSpeaker that is known here, in {where}",

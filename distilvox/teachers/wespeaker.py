@@ -23,12 +23,13 @@ from distilvox.models.wespeaker import (
     read_config,
     read_wespeaker,
 )
-from distilvox.models.wespeaker_known import table
+from distilvox.models.wespeaker_known import REDIMNET2, table
 from distilvox.sound import SAMPLE_RATE
 from distilvox.teachers.base import Teacher
 from distilvox.teachers.features import FIND_OUT, choices, said
 from distilvox.teachers.hub import folder_of
 from distilvox.teachers.licence import of_folder
+from distilvox.teachers.redimnet2_wespeaker import load_folder
 from distilvox.teachers.run import RunTeacher
 
 FILES = ((CONFIG,), WEIGHTS, NAMES)
@@ -71,6 +72,13 @@ def load(
     """
     require(rest != "", "a wespeaker teacher needs its folder", got="wespeaker:", remedy=REMEDY)
     folder = folder_of(rest, scheme="wespeaker", files=FILES, revision=revision, offline=offline)
+    config = read_config(folder / CONFIG)
+    if config["model"].startswith(REDIMNET2):
+        given = [f"{key}={value}" for key, value in (("frontend", frontend), ("window", window)) if value]
+        require(
+            not given, "a ReDimNet2 has its own features: the URI cannot say others", got=", ".join(given)
+        )
+        return load_folder(folder, config, uri=f"wespeaker:{rest}", licence=of_folder(folder))
     found = read_wespeaker(folder)
     front = said({"frontend": frontend, "window": window}, fixed_features(folder, found))
     if front is None:
