@@ -13,13 +13,16 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 import distilvox
 from distilvox.cli import VERBS
 from distilvox.cli.pages import COMMAND, help_of, page
 from tests.journey import Journey, travelled
+from tests.making import murmur
 from tests.running import run
 
 HOME = Path(__file__).parents[1]
@@ -123,8 +126,9 @@ def at_home(
         (tmp_path / name).symlink_to(journey.home / there)
     for name in ("speech", "train", "dev", "trials.txt"):
         (tmp_path / name).symlink_to(journey.home / name)
-    for name, file in zip(("enrol.wav", "test.wav", "a.wav", "b.wav"), journey.files, strict=False):
-        shutil.copy(file, tmp_path / name)
+    rng = np.random.default_rng(0)
+    for name in ("enrol.wav", "test.wav", "a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, murmur(rng, 110, 40_000), 16_000)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
