@@ -128,7 +128,7 @@ def at_home(
         (tmp_path / name).symlink_to(journey.home / name)
     rng = np.random.default_rng(0)
     for name in ("enrol.wav", "test.wav", "a.wav", "b.wav"):
-        soundfile.write(tmp_path / name, murmur(rng, 110, 40_000), 16_000)
+        soundfile.write(tmp_path / name, murmur(rng, 80, 40_000), 16_000)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
