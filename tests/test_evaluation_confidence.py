@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from distilvox.errors import UserError
-from distilvox.evaluation.confidence import SpeakerTrials, bootstrap_eer, number_speakers, paired_bootstrap
+from distilvox.evaluation.confidence import (
+    SpeakerTrials,
+    bootstrap_eer,
+    number_speakers,
+    paired_bootstrap,
+    paired_bootstraps,
+)
 from distilvox.evaluation.metrics import eer
 from tests.reference import metrics as reference
 
@@ -127,6 +133,28 @@ def test_one_seed_fewer_is_drawn_than_there_are(rng: np.random.Generator) -> Non
     result = paired_bootstrap([perfect] * 3, systems, labels, enrol, test, replicates=1000, level=0.86)
     assert (result.low, result.difference, result.high) == (0, 0.5, 1)
     assert (result.relative, result.relative_low, result.relative_high) == (None, None, None)
+
+
+def test_many_pairs_are_what_each_is_and_a_system_is_resampled_once(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, labels, enrol, test = simulate(rng, 8, systems=6)
+    systems = {"a": runs[:2], "b": runs[2:4], "c": runs[4:]}
+    pairs = [(x, y) for x in systems for y in systems if x != y]
+    alone = {
+        (x, y): paired_bootstrap(systems[x], systems[y], labels, enrol, test, replicates=50) for x, y in pairs
+    }
+    calls: list[int] = []
+    true = SpeakerTrials.eers
+
+    def counted(trials: SpeakerTrials, draws: np.ndarray) -> np.ndarray:
+        calls.append(len(draws))
+        return true(trials, draws)
+
+    monkeypatch.setattr(SpeakerTrials, "eers", counted)
+    assert paired_bootstraps(systems, pairs, labels, enrol, test, replicates=50) == alone
+    assert calls == [50] * 6  # of three systems, two seeds each; 24 where every pair is by itself
+    assert paired_bootstraps(systems, [], labels, enrol, test) == {}
 
 
 def test_bad_input(rng: np.random.Generator) -> None:

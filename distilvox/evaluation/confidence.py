@@ -20,7 +20,7 @@ Percentile intervals are too narrow for few speakers (below about 20).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -202,15 +202,42 @@ def paired_bootstrap(
         scores_a, scores_b: one array [n] of scores for each training seed; the k-th of both share a seed.
         labels, enrol_speaker, test_speaker, replicates, level: as for `bootstrap_eer`.
     """
+    systems = {"a": scores_a, "b": scores_b}
+    found = paired_bootstraps(
+        systems, [("a", "b")], labels, enrol_speaker, test_speaker, replicates=replicates, level=level, seed=seed
+    )  # fmt: skip
+    return found["a", "b"]
+
+
+def paired_bootstraps(
+    systems: Mapping[str, Sequence[np.ndarray]],
+    pairs: Sequence[tuple[str, str]],
+    labels: np.ndarray,
+    enrol_speaker: Sequence[object] | np.ndarray,
+    test_speaker: Sequence[object] | np.ndarray,
+    *,
+    replicates: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[tuple[str, str], Paired]:
+    """`paired_bootstrap` of several pairs (A, B) of systems: what a replicate makes of a system is computed once.
+
+    Args:
+        systems: name → one array [n] of scores for each training seed.
+    """
     _check_draws(replicates, level)
-    seeds = len(scores_a)
+    named = {name: systems[name] for pair in pairs for name in pair}
+    counts = [len(runs) for runs in named.values()]
+    if not counts:
+        return {}
+    seeds = counts[0]
     require(
-        seeds >= 1 and seeds == len(scores_b),
+        seeds >= 1 and set(counts) == {seeds},
         "a paired comparison needs the same seeds of both systems",
-        got=f"{seeds} and {len(scores_b)}",
+        got=" and ".join(map(str, counts)),
     )
-    checked = [[check_trials(s, labels)[0] for s in system] for system in (scores_a, scores_b)]
-    labels = check_trials(scores_a[0], labels)[1]
+    checked = {name: [check_trials(s, labels)[0] for s in runs] for name, runs in named.items()}
+    labels = check_trials(next(iter(named.values()))[0], labels)[1]
     enrol, test, speakers = number_speakers(labels, enrol_speaker, test_speaker)
     rng = np.random.default_rng(seed)
     draws = _draws(rng, speakers, replicates)
@@ -219,18 +246,24 @@ def paired_bootstrap(
         picks = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=replicates)
     shares = picks / picks.sum(axis=1, keepdims=True)
 
-    means = []
-    for system in checked:
+    means, rates = {}, {}
+    for name, runs in checked.items():
         each = np.empty((replicates, seeds))
-        for k, scores in enumerate(system):
+        for k, scores in enumerate(runs):
             each[:, k] = SpeakerTrials(scores, labels, enrol, test).eers(draws)
-        means.append((each * shares).sum(axis=1))
+        means[name] = (each * shares).sum(axis=1)
+        rates[name] = float(np.mean([eer(s, labels) for s in runs]))
+    return {(a, b): _paired(rates[a], rates[b], means[a], means[b], level, seeds, speakers) for a, b in pairs}
 
-    eer_a, eer_b = (float(np.mean([eer(s, labels) for s in system])) for system in checked)
-    difference = means[1] - means[0]
+
+def _paired(
+    eer_a: float, eer_b: float, of_a: np.ndarray, of_b: np.ndarray, level: float, seeds: int, speakers: int
+) -> Paired:
+    """From the EERs, and the mean EERs [replicates] of both systems."""
+    difference = of_b - of_a
     low, high = _interval(difference, level)
-    relative = np.full(replicates, np.nan)
-    np.divide(difference, means[0], out=relative, where=means[0] > 0)
+    relative = np.full(len(difference), np.nan)
+    np.divide(difference, of_a, out=relative, where=of_a > 0)
     relative_low, relative_high = None, None
     if eer_a > 0 and np.isfinite(relative).mean() >= 0.5:
         relative_low, relative_high = _interval(relative, level)

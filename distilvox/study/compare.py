@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from distilvox.errors import require
-from distilvox.evaluation.confidence import paired_bootstrap
+from distilvox.evaluation.confidence import paired_bootstraps
 from distilvox.evaluation.judge import EVALUATION, load_scores
 from distilvox.files import read_json
 from distilvox.study.budget import check_budgets, crops
@@ -85,13 +85,9 @@ def _paired(
     sides: Sequence[np.ndarray],
     replicates: int,
 ) -> dict[str, dict[str, Any]]:
-    return {
-        m: {
-            other: asdict(paired_bootstrap(scores[other], scores[m], labels, *sides, replicates=replicates))
-            for other in recipe.peers(m)
-        }
-        for m in recipe.methods
-    }
+    pairs = [(other, m) for m in recipe.methods for other in recipe.peers(m)]
+    found = paired_bootstraps(scores, pairs, labels, *sides, replicates=replicates)
+    return {m: {other: asdict(found[other, m]) for other in recipe.peers(m)} for m in recipe.methods}
 
 
 def _judged_again(
