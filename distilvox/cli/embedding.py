@@ -14,7 +14,7 @@ from distilvox.console import progress, say
 from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
-from distilvox.evaluation.embed import embed_corpus
+from distilvox.evaluation.embed import Speech, embed_corpus
 from distilvox.evaluation.judge import Judge
 from distilvox.evaluation.norm import speaker_means
 from distilvox.models.runfolder import CONFIG, load_student
@@ -56,12 +56,21 @@ def embedder_or_centred(
 
 
 def embed_trials(
-    judge: Judge, model: str, embed: Callable[[Tensor], Tensor], device: torch.device
+    judge: Judge,
+    model: str,
+    embed: Callable[[Tensor], Tensor],
+    device: torch.device,
+    speech: Speech | None = None,
 ) -> np.ndarray:
-    """Embeddings [U, D] of the trials' utterances, with a bar that says whose they are."""
+    """Embeddings [U, D] of the trials' utterances, with a bar that says whose they are.
+
+    `speech` is the judge's corpus as it is heard under a condition; None: as it is.
+    """
     with progress() as bar:
         task = bar.add_task(f"embedding with {model}", total=len(judge.rows), note="")
-        return judge.embed(embed, device=device, progress=lambda count: bar.advance(task, count))
+        return judge.embed(
+            embed, device=device, speech=speech, progress=lambda count: bar.advance(task, count)
+        )
 
 
 def embedder(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from distilvox.cli.conditions import conditions_table, judge_conditions
 from distilvox.cli.embedding import (
     Precision,
     cohort_means,
@@ -19,6 +20,7 @@ from distilvox.cli.embedding import (
 from distilvox.console import out as console
 from distilvox.console import print_json, say
 from distilvox.corpus.store import Corpus
+from distilvox.errors import require
 from distilvox.evaluation.evaluate import CENTRED, RAW
 from distilvox.evaluation.judge import Judge
 from distilvox.evaluation.norm import TOP
@@ -35,6 +37,9 @@ def evaluate(
     cohort: Path | None = None,
     cohort_top: int = TOP,
     teacher: str | None = None,
+    conditions: bool = False,
+    noise: Path | None = None,
+    rooms: Path | None = None,
     device: str = "auto",
     precision: Precision = "float32",
     replicates: int = 1000,
@@ -45,7 +50,8 @@ def evaluate(
 
     Whole utterances, raw cosine; or, with --centre-corpus, the cosine after the mean embedding of other speech
     is taken off, which suits a teacher whose embeddings fill only a cone. With --cohort, scores are normalised
-    (AS-norm). With --teacher, also how alike the model and that teacher are. Nothing is tuned on the trials.
+    (AS-norm). With --teacher, also how alike the model and that teacher are. With --conditions, the same trials once
+    more in noise, in rooms, through codecs and cut short, in one table. Nothing is tuned on the trials.
 
     Examples:
         distilvox evaluate runs/student --corpus dev/ --trials dev.txt
@@ -53,6 +59,7 @@ def evaluate(
         distilvox evaluate bundle/ --corpus dev/ --trials dev.txt --precision int8 --json
         distilvox evaluate runs/student --corpus dev/ --trials dev.txt --teacher ge2e:
         distilvox evaluate ge2e: --corpus dev/ --trials dev.txt
+        distilvox evaluate bundle/ --corpus dev/ --trials dev.txt --conditions --noise noise/ --rooms rooms/
         distilvox evaluate ge2e:,run:runs/big --corpus dev/ --trials dev.txt --centre-corpus train/
 
     Args:
@@ -65,12 +72,19 @@ def evaluate(
         cohort_top: how many of the cohort's speakers, the nearest ones, normalise a score.
         teacher: a teacher's URI (or a run folder), to compare the model with: their embeddings' cosine once
             aligned, their scores' rank correlation, the nearest neighbours they share.
+        conditions: judge under every condition, both sides of a trial; each utterance draws its own noise and room.
+        noise: with --conditions: a folder of noises to mix in; synthetic noises if not given.
+        rooms: with --conditions: a folder of room impulse responses; synthetic rooms if not given.
         device: auto, cpu, cuda, cuda:N; a bundle runs on the CPU.
         precision: float32 or int8, for a bundle.
         replicates: resamples of the speakers for the confidence interval.
         force: judge even where the model was trained on speakers of the trials, by their names.
         json: print JSON on stdout; rates are fractions.
     """
+    if conditions:
+        given = [name for name, value in (("--cohort", cohort), ("--teacher", teacher)) if value is not None]
+        require(not given, f"--conditions goes without {' and '.join(given)}", remedy="judge twice")
+    require(conditions or (noise is None and rooms is None), "--noise and --rooms go with --conditions")
     judge = Judge.open(corpus, trials)
     where = pick_device(device)
     for path in (centre_corpus, cohort):
@@ -81,6 +95,13 @@ def evaluate(
         say("--force: speakers of the trials may be those of the training, and the EER then flatters")
     strict = None if force else judge
     embed = embedder_or_centred(model, where, training, strict, precision)
+    if conditions:
+        found = judge_conditions(judge, model, embed, where, noise=noise, rooms=rooms, replicates=replicates)
+        if json:
+            print_json({"model": model, "conditions": {name: one.to_json() for name, one in found.items()}})
+        else:
+            console.print(conditions_table(model, found))
+        return
     guide = (
         None
         if teacher is None

@@ -1,6 +1,8 @@
 """From embeddings to honest numbers, in flow order.
 
 embed       whole utterances to embeddings, in batches of one length
+conditions  the same utterances in noise, in rooms, through codecs, cut short
+codecs      what a line does to speech
 score       embeddings to trial scores
 norm        scores against a cohort (AS-norm)
 metrics     DET curve, equal error rate, minimum detection cost

@@ -17,7 +17,7 @@ from distilvox.corpus.store import Corpus
 from distilvox.corpus.trials import Trials, bind, read_trials, refuse_unlabelled
 from distilvox.errors import UserError, require
 from distilvox.evaluation.agreement import Agreement, agreement
-from distilvox.evaluation.embed import embed_corpus
+from distilvox.evaluation.embed import Speech, embed_corpus
 from distilvox.evaluation.evaluate import Evaluation, evaluate
 from distilvox.evaluation.metrics import eer
 from distilvox.evaluation.norm import TOP
@@ -70,10 +70,14 @@ class Judge:
         embed: Callable[[Tensor], Tensor],
         *,
         device: torch.device | str = "cpu",
+        speech: Speech | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """Whole-utterance embeddings [U, D] of the trials' utterances, in their order."""
-        return embed_corpus(embed, self.corpus, self.rows, device=device, progress=progress)
+        """Whole-utterance embeddings [U, D] of the trials' utterances, in their order.
+
+        `speech` is the corpus as it is heard under a condition; None: as it is.
+        """
+        return embed_corpus(embed, speech or self.corpus, self.rows, device=device, progress=progress)
 
     def judge(
         self,
