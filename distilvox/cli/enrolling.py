@@ -34,20 +34,22 @@ def enrol(
 ) -> None:
     """Enrol a person: the embeddings of some recordings and their mean go into a book; no audio does.
 
-    A book is one file, which any number of processes use at once. It belongs to one model: another one's
-    embeddings are refused. A recording that does not fit the person's others is named, and nothing is enrolled.
+    A book is one file, which any number of processes use at once. It belongs to one model, that which comes with
+    the package if none is given: another one's embeddings are refused. A recording that does not fit the person's
+    others is named, and nothing is enrolled.
     Recordings must be better than those to verify: a second of sound or more, at -50 dBFS or more, hardly clipped.
     Recordings of several days and places make the best enrolment; more may be added later.
 
     Examples:
-        distilvox enrol people.book Anna anna1.wav anna2.wav --model bundle/
-        distilvox enrol people.book "Bert O'Hara" bert.flac
+        distilvox enrol people.book Anna anna1.wav anna2.wav
+        distilvox enrol people.book "Bert O'Hara" bert.flac --model bundle/
 
     Args:
-        book: the file; made if it does not exist, and then --model is needed.
+        book: the file; made if it does not exist.
         name: any text that can be printed.
         files: speech files, any format and rate that libsndfile reads.
-        model: a folder that `distilvox export` made; the one that the book was last used with if not given.
+        model: a folder that `distilvox export` made, or a ready student's name; if not given, the one that the book
+            was last used with, and for a new book the student that comes with the package.
         precision: float32, or int8 (smaller); the book's own if not given.
         force: enrol recordings that do not fit the others, are too short, faint or clipped, or seem to be no speech.
         json: print JSON on stdout.

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from distilvox.console import err, out, progress, say
 from distilvox.errors import UserError, require
+from distilvox.ship.ready import bundle_of
 
 Precision = Literal["float32", "int8"]
 
@@ -96,29 +97,33 @@ def export(
 
 
 def embed(
-    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE")],
+    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE|FILE")],
     files: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="FILE...", help_behavior_hint="(one or more)")
-    ],
+        Positional[tuple[Path, ...]], arg(metavar="[FILE...]", help_behavior_hint="(any number)")
+    ] = (),
     /,
     *,
+    model: Path | None = None,
     precision: Precision = "float32",
     out_folder: Path | None = None,
     threads: int = 1,
     force: bool = False,
 ) -> None:
-    """Embed speech files with a bundle; one JSON line a file on stdout, without torch.
+    """Embed speech files; one JSON line a file on stdout, without torch.
+
+    The first word may be a bundle; if it is a file, the student that comes with the package embeds.
 
     A file that cannot be used, or that seems to hold no speech, gets a line with its `error`, and the exit code is
     then 1.
 
     Examples:
-        distilvox embed bundle/ anna.wav bert.flac > embeddings.jsonl
+        distilvox embed anna.wav bert.flac > embeddings.jsonl
         distilvox embed bundle/ enrolled/*.wav --out-folder enrolled/ > /dev/null
 
     Args:
-        bundle: a folder that `distilvox export` made.
+        bundle: a folder that `distilvox export` made, or the first file.
         files: speech files, any format and rate that libsndfile reads.
+        model: a bundle or a ready student's name, where the words are files alone.
         precision: float32, or int8 (smaller).
         out_folder: also write each embedding to OUT-FOLDER/<name>.npz, for `distilvox verify`; where two files have
             one name, their folders go before it.
@@ -132,11 +137,13 @@ def embed(
     from distilvox.ship.runtime import Verifier
     from distilvox.ship.verify import embed_files, embedding_names
 
+    if bundle.is_file() or model is not None:
+        bundle, files = bundle_of(model), (bundle, *files)
     require(bool(files), "nothing to embed", allowed="one or more files")
     names = embedding_names(files) if out_folder is not None else {}
     failed = 0
     with nullcontext() if out_folder is None else alone(out_folder, inside=True), progress() as bar:
-        verifier = Verifier.load(bundle, threads=threads, precision=precision)
+        verifier = Verifier.load(bundle_of(bundle), threads=threads, precision=precision)
         task = bar.add_task("embedding", total=len(files), note="")
         for item in embed_files(verifier, files, force=force):
             bar.advance(task)
@@ -157,9 +164,9 @@ def embed(
 
 
 def verify(
-    bundle: Annotated[Positional[Path], arg(metavar="BUNDLE|BOOK")],
+    bundle: Annotated[Positional[Path], arg(metavar="[BUNDLE]|BOOK")],
     a: Annotated[Positional[Path], arg(metavar="A")],
-    b: Annotated[Positional[Path | None], arg(metavar="[B]")] = None,
+    b: Annotated[Positional[Path | None], arg(metavar="B")] = None,
     /,
     *,
     as_: Annotated[str | None, arg(name="as")] = None,
@@ -177,19 +184,22 @@ def verify(
     Exit code 0 for accept, 3 for reject, 4 where the bundle has no threshold, 2 for a file that cannot be used: too
     little speech, too faint, clipped, or none at all.
 
+    Two files alone are compared by the student that comes with the package, or by --model's.
     With --as NAME the words are BOOK FILE: is the file of the person who is enrolled under this name?
 
     Examples:
+        distilvox verify anna.wav unknown.wav
         distilvox verify bundle/ anna.wav unknown.wav
         distilvox verify bundle/ enrolled/anna.npz unknown.wav --json
         distilvox verify --as Anna people.book unknown.wav
 
     Args:
-        bundle: a folder that `distilvox export` made; with --as, a book that `distilvox enrol` made.
+        bundle: a folder that `distilvox export` made, or the first file; with --as, a book that `distilvox enrol` made.
         a: a speech file, or an embedding that `distilvox embed --out-folder` wrote.
         b: the other one; none with --as.
         as_: the name of an enrolled person.
-        model: with --as: the bundle, where it is not the one that the book was last used with.
+        model: a bundle or a ready student's name, where the words are two files; with --as: the bundle, where it is
+            not the one that the book was last used with.
         threshold: accept scores above this cosine, instead of the bundle's own threshold.
         false_accept: take the threshold that was set for this share of false accepts, such as 0.001.
         precision: float32 (if not given), or int8 (smaller); a book knows its own.
@@ -217,14 +227,22 @@ def verify(
             force=force,
         )
     else:
+        require(not journal, "--journal goes with --as NAME", remedy="leave it out")
         if b is None:
-            raise UserError(
-                "verify compares two files", got="one", remedy="give BUNDLE A B, or --as NAME BOOK FILE"
+            require(
+                not bundle.is_dir(), "verify compares two files", got=f"one, with {bundle}",
+                remedy="give A B, BUNDLE A B, or --as NAME BOOK FILE",
+            )  # fmt: skip
+            bundle, a, b = bundle_of(model), bundle, a
+        else:
+            require(
+                model is None,
+                "three words name the bundle already",
+                got="--model too",
+                remedy="leave one out",
             )
-        unused = "--model" * (model is not None) or "--journal" * journal
-        require(not unused, f"{unused} goes with --as NAME", remedy="leave it out")
         decision = verify_files(
-            bundle,
+            bundle_of(bundle),
             a,
             b,
             threshold=threshold,

@@ -7,6 +7,7 @@
 - `lengths`   how long embeddings of speech are
 - `quality`   is it speech, how much, and how good?
 - `calibration` what a score means: likelihood ratio, thresholds for a rate and a duration
+- `ready`     the students that come with the package
 - `bundle`    a bundle's files, each checked against its card before use
 - `card`      what `card.json` holds
 - `seen`      whom a bundle was trained on, without naming anybody

@@ -74,9 +74,7 @@ def connect(path: Path, about: dict[str, object] | None) -> sqlite3.Connection:
 
 
 def no_book(path: Path) -> UserError:
-    return UserError(
-        f"no book here: {path} does not exist", remedy=f"distilvox enrol {path} NAME FILE... --model BUNDLE"
-    )
+    return UserError(f"no book here: {path} does not exist", remedy=f"distilvox enrol {path} NAME FILE...")
 
 
 def _prepare(book: sqlite3.Connection, path: Path, about: dict[str, object] | None) -> None:

@@ -15,6 +15,7 @@ from distilvox.locks import alone
 from distilvox.seal import check_seal, sealed
 from distilvox.ship.calibration import Calibration
 from distilvox.ship.card import CARD, FILES, README, Card
+from distilvox.ship.ready import ready_names
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,11 @@ class Bundle:
 def not_a_bundle(path: Path) -> UserError:
     """The error for a path without a card: says what the path is instead, and what to do."""
     if not path.exists():
-        return UserError(f"no bundle here: {path} does not exist", remedy="distilvox export RUN BUNDLE")
+        return UserError(
+            f"no bundle here: {path} does not exist",
+            allowed=f"a folder, or the name of a ready student: {', '.join(ready_names())}",
+            remedy="distilvox export RUN BUNDLE",
+        )
     if path.is_file():
         inside = (path.parent / CARD).is_file()
         remedy = (

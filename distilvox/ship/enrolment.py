@@ -14,6 +14,7 @@ from distilvox.ship.bookfile import no_book
 from distilvox.ship.decision import Decision, decide_voices, noted, percent, printable
 from distilvox.ship.person import Enrolment, Recording, Space, audio_hash
 from distilvox.ship.quality import ENROL
+from distilvox.ship.ready import READY, bundle_of, kept_as
 from distilvox.ship.runtime import Verifier, cosine, forced
 from distilvox.ship.samples import sound_of
 from distilvox.sound import AudioError
@@ -43,7 +44,7 @@ class Identified:
 def space_of(verifier: Verifier, model: Path | str = "") -> Space:
     """What a book must state to be used with this verifier."""
     card = verifier.card
-    where = str(Path(model).absolute()) if model else ""
+    where = kept_as(model) if model else ""
     return Space(verifier.space, card.model["embedding_dim"], card.calibration_id, where)
 
 
@@ -64,7 +65,7 @@ def verifier_for(book: Path, model: Path | None, precision: str | None = None) -
         if model is None and held.model:
             model = Path(held.model)
             require(
-                model.exists(),
+                bundle_of(model).exists(),
                 f"the bundle that {book} was made with is gone",
                 got=model,
                 remedy="say where it is now: --model BUNDLE",
@@ -73,7 +74,7 @@ def verifier_for(book: Path, model: Path | None, precision: str | None = None) -
         raise no_book(book)
     if model is None:
         raise UserError(f"{book} needs a model", remedy="give a bundle: --model BUNDLE")
-    return Verifier.load(model, precision=precision or "float32")
+    return Verifier.load(bundle_of(model), precision=precision or "float32")
 
 
 def enrol_files(
@@ -88,10 +89,10 @@ def enrol_files(
     """Enrols a person from recordings: all of them, or none.
 
     Args:
-        book: made if it does not exist; then `model` is needed.
+        book: made if it does not exist.
         name: of the person.
         files: recordings, at least one; several sessions make a better enrolment than one.
-        model: the bundle; None: the one that the book was last used with.
+        model: the bundle; None: the one that the book was last used with, in a new one the ready student.
         precision: "float32" or "int8"; None: the book's own, float32 in a new one.
         force: enrol recordings that do not fit the others, and those that fail the bounds of `quality.ENROL`.
 
@@ -100,6 +101,8 @@ def enrol_files(
     """
     book, model = Path(book), None if model is None else Path(model)
     require(len(files) > 0, "nothing to enrol", allowed="one recording or more")
+    if model is None and not book.exists():
+        model = Path(READY)
     verifier = verifier_for(book, model, precision)
     recordings, poor, refused = [], [], []
     for file in map(Path, files):
