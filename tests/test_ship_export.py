@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from distilvox.corpus.licence import state_licence
 from distilvox.errors import UserError
 from distilvox.files import sha256_file
 from distilvox.models import MODELS, Student, build
@@ -28,6 +29,7 @@ from distilvox.ship.export import export, training_of
 from distilvox.ship.quantize import quantize
 from distilvox.ship.readme import escape, render
 from distilvox.ship.runtime import Verifier, cosine
+from tests.making import make_corpus
 
 TINY = {"channels": 24, "last_channels": 40, "hidden": 24, "embedding_dim": 16}
 POINT = {
@@ -386,3 +388,13 @@ def test_the_card_tells_what_the_student_started_from_and_how_it_was_tuned() -> 
     assert told["init"] == {"sha256": "1234"}  # a path of this machine is nobody's business
     assert told["finetune"] == {"epochs": 2, "margin": 0.5}
     assert told["corpus"]["path"] == "train"
+
+
+def test_a_licence_stated_after_the_training_is_on_the_card(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "train", speakers=2, utterances=2)
+    config = {"corpus": {"path": str(corpus.path), "id": corpus.id, "licence": None}}
+    assert training_of(config, 2)["corpus"]["licence"] is None
+    state_licence(corpus.path, "CC-BY-4.0")
+    assert training_of(config, 2)["corpus"] == {"path": "train", "id": corpus.id, "licence": "CC-BY-4.0"}
+    config["corpus"]["id"] = "of another"
+    assert training_of(config, 2)["corpus"]["licence"] is None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from distilvox import __version__
+from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.files import (
@@ -241,6 +242,7 @@ def training_of(config: Mapping[str, Any], speakers: int) -> dict[str, Any]:
     """What the card tells of the run: no speaker names, no folders of this machine."""
     corpus = plain(config.get("corpus")) or {}
     if isinstance(corpus.get("path"), str):
+        corpus["licence"] = corpus.get("licence") or licence_now(Path(corpus["path"]), corpus.get("id"))
         corpus["path"] = Path(corpus["path"]).name
     imported = {"imported": plain(config["imported"])} if "imported" in config else {}
     init, finetune = config.get("init"), config.get("finetune")
@@ -253,6 +255,14 @@ def training_of(config: Mapping[str, Any], speakers: int) -> dict[str, Any]:
         "views": plain(config.get("views")) or {},
         "train": plain(config.get("train")) or {},
     }
+
+
+def licence_now(path: Path, corpus_id: str | None) -> str | None:
+    """Of the training speech, where it was stated after the training; None if not, or if the corpus is gone."""
+    if not (path / "corpus.json").is_file():
+        return None
+    corpus = Corpus.open(path)
+    return corpus.licence if corpus.id == corpus_id else None
 
 
 def plain(value: Any) -> Any:
