@@ -33,7 +33,7 @@ def with_fft(ours: Fbank) -> Callable[[Tensor], Tensor]:
         frames = frames - frames.mean(dim=2, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
         spectrum = torch.fft.rfft((frames - front.emphasis * before) * window, n=512)[..., :256]
-        return ((spectrum.abs().square()) @ ours.filters[:256]).clamp(min=front.floor).log()
+        return ((spectrum.abs().square()) @ ours.filters).clamp(min=front.floor).log()
 
     return extract
 

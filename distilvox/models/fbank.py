@@ -50,6 +50,7 @@ class Fbank(nn.Module):
 
     spectrum: Tensor
     filters: Tensor
+    caught: Tensor
     taper: Tensor
 
     def __init__(self, config: FrontEnd | None = None) -> None:
@@ -58,9 +59,13 @@ class Fbank(nn.Module):
         weights = mel_matrix(config)
         self.bands = bands(weights)
         self.register_buffer("taper", torch.from_numpy(config.taper()).float(), persistent=False)
-        self.register_buffer("spectrum", torch.from_numpy(spectrum_matrix(config)).float(), persistent=False)
-        # Twice, as a bin's power is the sum of two squares: one for the real half, one for the imaginary.
-        self.register_buffer("filters", torch.from_numpy(weights).float().repeat(2, 1), persistent=False)
+        # Bins that no filter catches are left out of the products, and of what ships.
+        bins = np.flatnonzero(weights.any(axis=1))
+        columns = np.concatenate([bins, len(weights) + bins])
+        spectrum = spectrum_matrix(config)[:, columns]
+        self.register_buffer("spectrum", torch.from_numpy(spectrum).float(), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(weights).float(), persistent=False)
+        self.register_buffer("caught", torch.from_numpy(weights[bins]).float(), persistent=False)
 
     def forward(self, waves: Float[Tensor, "B N"]) -> Float[Tensor, "B T F"]:
         config = self.config
@@ -85,12 +90,13 @@ class Fbank(nn.Module):
         on_cpu = waves.device.type == "cpu" and not torch.compiler.is_compiling()
         if self.training and on_cpu and not waves.requires_grad:
             return energies_by_fft(
-                waves, self.taper, self.filters[: len(self.filters) // 2], self.bands,
+                waves, self.taper, self.filters, self.bands,
                 shift=config.shift, emphasis=config.emphasis,
             )  # fmt: skip
         # The copy is made in any case; made here, torch.export need not reason about its strides.
         frames = waves.unfold(1, config.samples, config.shift).clone(memory_format=torch.contiguous_format)
-        return (frames @ self.spectrum).square() @ self.filters
+        squares, bins = (frames @ self.spectrum).square(), len(self.caught)
+        return (squares[..., :bins] + squares[..., bins:]) @ self.caught
 
 
 def mirror(waves: Float[Tensor, "B N"], before: int, behind: int) -> Float[Tensor, "B M"]:
