@@ -17,6 +17,7 @@ from distilvox.errors import UserError
 from distilvox.serve.settings import Settings, key_from
 from distilvox.serve.start import config, listening, opened
 from distilvox.ship.book import Book
+from distilvox.ship.ready import READY
 from tests.running import refused
 from tests.serving import client, stand_in, wav
 
@@ -94,6 +95,13 @@ def test_a_book_knows_its_model(bundle: Path, tmp_path: Path) -> None:
         assert [person.name for person in book.people()] == ["A"]
 
 
+def test_without_a_word_the_ready_student_is_served(tmp_path: Path) -> None:
+    with opened(Settings(), bundle=None, book=tmp_path / "new.book", precision=None):
+        pass
+    with Book.open(tmp_path / "new.book") as book:
+        assert book.space.model == READY
+
+
 def test_uvicorn_logs_nobody_and_bounds_connections(bundle: Path) -> None:
     with opened(Settings(threads=2, queue=8), bundle=bundle, book=None, precision=None) as app:
         found = config(app, Settings(threads=2, queue=8))
@@ -111,8 +119,6 @@ def test_a_taken_port_is_named() -> None:
 
 def test_the_verb_refuses(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISTILVOX_KEY", raising=False)
-    assert "which model is to be served?" in refused(2, "serve")
-    assert "which model is to be served?" in refused(2, "serve", "--book", tmp_path / "none.book")
     assert "needs a key" in refused(2, "serve", bundle, "--host", "0.0.0.0")
     assert "--max-mb must be above 0" in refused(2, "serve", bundle, "--max-mb", "0")
     assert "no file with a key here" in refused(2, "serve", bundle, "--key-file", tmp_path / "none")

@@ -36,12 +36,13 @@ def serve(
     clients send as X-API-Key (the environment may hold it as DISTILVOX_KEY), and belongs behind a proxy with TLS.
 
     Examples:
-        distilvox serve bundle/
+        distilvox serve
         distilvox serve bundle/ --book people.book
         distilvox serve --book people.book --host 0.0.0.0 --key-file key.txt
 
     Args:
-        bundle: a folder that `distilvox export` made; the one that the book was last used with if not given.
+        bundle: a folder that `distilvox export` made, or a ready student's name; if not given, the one that the book
+            was last used with, without a book the student that comes with the package.
         book: a book of people, made if it does not exist; without one, people are forgotten at the end.
         host: the address to listen at.
         port: the port to listen at.

@@ -18,6 +18,7 @@ from distilvox.serve.service import Service
 from distilvox.serve.settings import Settings
 from distilvox.ship.book import Book
 from distilvox.ship.enrolment import space_of, verifier_for
+from distilvox.ship.ready import READY
 
 BACKLOG = 512
 """Connections that the system keeps until they are accepted."""
@@ -67,12 +68,13 @@ def opened(
 
     Args:
         settings: host, key, limits.
-        bundle: a folder that `distilvox export` made; None: the one that the book was last used with.
+        bundle: a folder that `distilvox export` made, or a ready student's name; None: the one that the book was last
+            used with, without a book the student that comes with the package.
         book: of people; made where there is none. None: one that is forgotten at the end.
         precision: "float32" or "int8"; None: the book's own, float32 without one.
     """
     if bundle is None and (book is None or not book.exists()):
-        raise UserError("which model is to be served?", remedy="distilvox serve BUNDLE")
+        bundle = Path(READY)
     with tempfile.TemporaryDirectory(prefix="distilvox-serve-") as folder:
         people = book or Path(folder) / "people.book"
         verifier = verifier_for(people, bundle, precision)
