@@ -47,7 +47,7 @@ def test_the_training_mean_is_removed_and_the_score_says_so(words: list[object],
     assert raw["eer"] == pytest.approx(judge.eer(rows))
     assert (raw["scores"], found["scores"]) == ("raw cosine", "cosine, training mean removed")
     assert {**as_uri, "model": ""} == {**found, "model": ""}
-    assert found["eer"] != raw["eer"]
+    assert found["eer_threshold"] != raw["eer_threshold"]
     caches = list((tmp_path / "train.cache").iterdir())
     assert [path.name.split("-")[1] for path in caches] == ["utterance"]
 

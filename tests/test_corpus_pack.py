@@ -78,7 +78,7 @@ def spoil(folder: Path, rng: np.random.Generator) -> dict[str, str]:
         "anna/a/1.wav": "utterance 'anna/a/1' again: anna/a/1.flac has this name already",
         "evil/s/cut.opus": "truncated",
         "evil/s/empty.wav": "empty file",
-        "evil/s/film.m4a": "libsndfile does not read .m4a: convert it",
+        "evil/s/film.m4a": "not audio",
         "evil/s/gone.wav": "no such file",
         "evil/s/nan.wav": "NaN or infinite samples",
         "evil/s/short.wav": "too short: 0.20 s, at least 0.50 s",

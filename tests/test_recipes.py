@@ -17,12 +17,12 @@ COUNTING = [path for path in RECIPES if path.name.startswith("speakers-")]
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_read_and_says_how_to_run_it(path: Path) -> None:
     recipe, text = read_recipe(path), path.read_text(encoding="utf-8")
-    assert len(recipe.methods) * len(recipe.seeds) == len(recipe.runs()) >= 2
+    assert len(recipe.methods) * len(recipe.seeds) == len(recipe.runs()) >= 1
     head = text[: text.index("title:")]
     assert f"distilvox study recipes/{path.name} --corpus" in head
     for said in ("# Cost:", "# Result:"):
         assert said in head
-    assert f"{len(recipe.runs())} runs" in head
+    assert f"{len(recipe.runs())} run" in head
 
 
 def sizes(recipe: Recipe) -> dict[str, int]:

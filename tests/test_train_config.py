@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import jaxtyping
 import pytest
 
 from distilvox.errors import UserError
@@ -126,7 +127,10 @@ def test_what_cannot_be_set_says_why(values: dict[str, Any], message: str) -> No
         (TargetConfig, {"head": "mean"}, r"unknown head[\s\S]*did you mean 'means'"),
     ],
 )
-def test_a_config_out_of_range_is_never_made(kind: type, values: dict[str, Any], message: str) -> None:
+def test_a_config_out_of_range_is_never_made(
+    kind: type, values: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for a user: no checks but our own
     with pytest.raises(UserError, match=message):
         kind(**values)
 
