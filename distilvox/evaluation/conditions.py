@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int16
 
 from distilvox.errors import unknown
-from distilvox.evaluation.codecs import CODECS, through
+from distilvox.evaluation.codecs import CODECS, Codec, through
 from distilvox.evaluation.embed import Speech
 from distilvox.views.augment import add_noise, add_room
 from distilvox.views.bank import Bank
@@ -69,15 +69,20 @@ def conditions(bank: Bank, names: Sequence[str] = ()) -> list[Condition]:
     found = [Condition("clean", lambda wave, rng: wave)]
     found += [Condition(f"noise, {snr:g} dB", partial(noisy, bank=bank, snr_db=snr)) for snr in SNR_DB]
     found += [Condition("room", partial(roomy, bank=bank))]
-    found += [
-        Condition(name, lambda wave, rng, codec=codec: through(wave, codec)) for name, codec in CODECS.items()
-    ]
+    found += [Condition(name, partial(coded, codec=codec)) for name, codec in CODECS.items()]
     found += [Condition(f"first {s:g} s", lambda wave, rng: wave, seconds=s) for s in SECONDS]
     there = {condition.name: condition for condition in found}
     for name in names:
         if name not in there:
             raise unknown("condition", name, there)
     return [condition for condition in found if not names or condition.name in names]
+
+
+def coded(
+    wave: Float32[np.ndarray, " N"], rng: np.random.Generator, *, codec: Codec
+) -> Float32[np.ndarray, " N"]:
+    """Through a codec and back."""
+    return through(wave, codec)
 
 
 def noisy(
