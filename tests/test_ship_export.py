@@ -27,7 +27,7 @@ from distilvox.ship import parity
 from distilvox.ship.card import FILES, Card, OperatingPoint
 from distilvox.ship.export import export, training_of
 from distilvox.ship.quantize import quantize
-from distilvox.ship.readme import escape, render
+from distilvox.ship.readme import contents, escape, render
 from distilvox.ship.runtime import Verifier, cosine
 from tests.making import make_corpus
 
@@ -398,3 +398,14 @@ def test_a_licence_stated_after_the_training_is_on_the_card(tmp_path: Path) -> N
     assert training_of(config, 2)["corpus"] == {"path": "train", "id": corpus.id, "licence": "CC-BY-4.0"}
     config["corpus"]["id"] = "of another"
     assert training_of(config, 2)["corpus"]["licence"] is None
+
+
+@pytest.mark.parametrize(("preset", "words"), [("sherpa", "the same embedding in"), ("wespeaker", "not for")])
+def test_the_readme_says_whether_sherpa_onnx_computes_its_features(preset: str, words: str) -> None:
+    front = PRESETS[preset].to_json()
+    card = Card(
+        model={"frontend": front}, space="s", training={}, teacher=None, objective={}, metrics=None,
+        operating_point=None, parity={}, int8={}, distilvox="0", files={name: {"bytes": 1} for name in FILES},
+    )  # fmt: skip
+    assert f"{words} sherpa-onnx" in contents(card)
+    assert (words == "the same embedding in") == bool(exporting.sherpa_metadata(PRESETS[preset], 16))

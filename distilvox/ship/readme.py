@@ -201,15 +201,23 @@ def teacher(card: Card) -> str:
 WHAT = {
     "model.onnx": "waveform [batch, samples] at 16 kHz in [-1, 1] → embedding",
     "model.int8.onnx": "the same with an 8-bit backbone: smaller and faster, scores differ a little",
-    "model.fbank.onnx": "80-bin log-mel features → embedding, with metadata for sherpa-onnx, whose own "
-    "features differ a little (Povey window, 7.6 kHz): set the threshold anew there",
+    "model.fbank.onnx": "log-mel features → embedding",
     "model.safetensors": "the weights, for PyTorch",
 }
 
 
+SHERPA = {"window": "povey", "low": 20.0, "high": 7600.0, "snip_edges": False, "mels": 80}
+"""What sherpa-onnx computes by itself, of a front end's record."""
+
+
 def contents(card: Card) -> str:
+    front = card.model.get("frontend") or {}
+    here = "the same embedding in sherpa-onnx, which computes these features"
+    elsewhere = "not for sherpa-onnx, which computes other features"
+    features = f"{WHAT['model.fbank.onnx']}; {here if SHERPA.items() <= front.items() else elsewhere}"
     return "\n".join(
-        f"| `{name}` | {card.files[name].get('bytes', 0) / 1e6:.1f} | {what} |" for name, what in WHAT.items()
+        f"| `{name}` | {card.files[name].get('bytes', 0) / 1e6:.1f} | {what} |"
+        for name, what in {**WHAT, "model.fbank.onnx": features}.items()
     )
 
 
