@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def prepare(folder: Path, head: str) -> dict[str, float]:
+def prepare(folder: Path, head: Literal["means", "fitted"]) -> dict[str, float]:
     """One rank's set-up, by its parts: peak GB at the end of each, and seconds in all."""
     start, found = time.perf_counter(), {"libraries": peak()}
     corpus = Corpus.open(folder / "corpus")

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "views": BASE,
     "models": BASE,
     "losses": BASE | {"models"},
-    "evaluation": BASE | {"corpus"},
+    "evaluation": BASE | {"corpus", "views"},
     "teachers": BASE | {"corpus", "views", "models", "losses", "evaluation"},
     "train": BASE | {"corpus", "views", "models", "losses", "evaluation", "teachers"},
     "ship": BASE | {"models", "evaluation"},

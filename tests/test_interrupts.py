@@ -59,9 +59,11 @@ def test_an_error_after_it_is_its_consequence_unless_the_user_made_it() -> None:
 
 
 WORK = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from distilvox.interrupts import workers
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 
 def work(path):
     Path(path).write_text(str(os.getpid()))

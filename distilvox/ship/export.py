@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from distilvox import __version__
-from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
 from distilvox.evaluation.judge import Judge
 from distilvox.files import (
@@ -261,8 +260,8 @@ def licence_now(path: Path, corpus_id: str | None) -> str | None:
     """Of the training speech, where it was stated after the training; None if not, or if the corpus is gone."""
     if not (path / "corpus.json").is_file():
         return None
-    corpus = Corpus.open(path)
-    return corpus.licence if corpus.id == corpus_id else None
+    manifest = read_json(path / "corpus.json", noun="corpus")
+    return manifest.get("licence") if manifest.get("sha256") == corpus_id else None
 
 
 def plain(value: Any) -> Any:
