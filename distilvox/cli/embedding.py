@@ -21,7 +21,6 @@ from distilvox.models.runfolder import CONFIG, load_student
 from distilvox.ship.bundle import Bundle
 from distilvox.ship.card import CARD
 from distilvox.ship.runtime import Verifier
-from distilvox.ship.samples import samples
 from distilvox.ship.seen import Seen
 from distilvox.teachers import load
 from distilvox.teachers.base import Teacher
@@ -83,9 +82,7 @@ def embedder(
     if (folder / CARD).exists():
         refuse_seen_by_bundle(judge, folder)
         verifier = Verifier.load(folder, threads=torch.get_num_threads(), precision=precision)
-        return lambda waves: torch.from_numpy(
-            np.stack([verifier.run(samples(wave)) for wave in waves.cpu().numpy()])
-        )
+        return lambda waves: torch.from_numpy(np.stack([verifier.run(wave) for wave in waves.cpu().numpy()]))
     if (folder / CONFIG).exists():
         run = load_student(folder, device)
         if judge is not None:
