@@ -111,9 +111,10 @@ def read_sound(
     if used < round(min_seconds * sample_rate) or not used:
         hundredths = levels.frames * 100 // file.rate
         raise AudioError(path, f"too short: {hundredths / 100:.2f} s, at least {min_seconds:.2f} s")
+    found = None
     if not allow_silence:
-        check_speech(wave, str(path), min_seconds=min_seconds, sample_rate=sample_rate)
-    return Sound(wave, tuple(notes))
+        found = check_speech(wave, str(path), min_seconds=min_seconds, sample_rate=sample_rate)
+    return Sound(wave, tuple(notes), found)
 
 
 def _append(wave: np.ndarray, used: int, part: np.ndarray) -> int:

@@ -66,10 +66,12 @@ class Sound:
     Attributes:
         wave: float32 or int16 [N], one channel within full scale.
         notes: each "kind: detail", such as "several channels: the mean of 2".
+        levels: of its frames (`frame_levels`), where it was asked for sound, so that nobody measures them again.
     """
 
     wave: np.ndarray
     notes: tuple[str, ...] = ()
+    levels: np.ndarray | None = None
 
 
 class Levels:
@@ -239,7 +241,11 @@ def seconds_of_sound(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
     >>> seconds_of_sound(click), seconds_of_sound(np.sin(np.arange(16_000, dtype=np.float32)))
     (0.0, 0.98)
     """
-    return round(float(np.count_nonzero(sounding(frame_levels(wave, sample_rate)))) * SHIFT_SECONDS, 2)
+    return _seconds(frame_levels(wave, sample_rate))
+
+
+def _seconds(levels: np.ndarray) -> float:
+    return round(float(np.count_nonzero(sounding(levels))) * SHIFT_SECONDS, 2)
 
 
 def is_silence(wave: np.ndarray, peak: float = SILENCE_PEAK) -> bool:
@@ -252,8 +258,11 @@ def is_silence(wave: np.ndarray, peak: float = SILENCE_PEAK) -> bool:
 
 def check_speech(
     wave: np.ndarray, where: Path | str, *, min_seconds: float = MIN_SECONDS, sample_rate: int = SAMPLE_RATE
-) -> None:
+) -> np.ndarray:
     """Refuses a wave [N], N > 0, that is silent or holds too little sound; shorter limits ask for less of it.
+
+    Returns:
+        the level of each frame, as `frame_levels`.
 
     Raises:
         AudioError: "silence", or "too little sound: 0.02 s, at least 0.40 s".
@@ -261,5 +270,7 @@ def check_speech(
     if is_silence(wave):
         raise AudioError(where, "silence")
     least = min(MIN_SOUND_SECONDS, min_seconds * MIN_SOUND_SECONDS / MIN_SECONDS)
-    if (found := seconds_of_sound(wave, sample_rate)) < least:
+    levels = frame_levels(wave, sample_rate)
+    if (found := _seconds(levels)) < least:
         raise AudioError(where, f"too little sound: {found:.2f} s, at least {least:.2f} s")
+    return levels

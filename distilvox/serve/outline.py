@@ -23,9 +23,9 @@ def peaks(wave: np.ndarray) -> list[float]:
     return [round(one, 4) for one in np.maximum.reduceat(np.abs(wave), starts).tolist()]
 
 
-def spans(wave: np.ndarray) -> list[tuple[float, float]]:
-    """First and last second of each span of frames with sound in a wave [N] at 16 kHz."""
-    (at,) = np.nonzero(sounding(frame_levels(wave)))
+def spans(wave: np.ndarray, levels: np.ndarray | None = None) -> list[tuple[float, float]]:
+    """First and last second of each span of frames with sound in a wave [N] at 16 kHz; `levels` as of `measure`."""
+    (at,) = np.nonzero(sounding(frame_levels(wave) if levels is None else levels))
     if not len(at):
         return []
     (breaks,) = np.nonzero(np.diff(at) > JOIN_SECONDS / SHIFT_SECONDS)

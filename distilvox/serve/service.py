@@ -16,11 +16,10 @@ from distilvox.serve.answers import Embedded, Enrolled, Identified, Listed, Matc
 from distilvox.serve.outline import peaks, spans
 from distilvox.serve.problems import LOG, Turned
 from distilvox.ship.book import Book
-from distilvox.ship.decision import decide_voices, noted, percent
-from distilvox.ship.enrolment import space_of
-from distilvox.ship.person import Recording, audio_hash, checked_name
-from distilvox.ship.quality import ENROL, VERIFY, Bounds, measure
-from distilvox.ship.runtime import Verifier, Voice, cosine
+from distilvox.ship.enrolment import add, compare_with, nearest, space_of
+from distilvox.ship.person import Person, Recording, audio_hash, checked_name
+from distilvox.ship.quality import ENROL, VERIFY, Bounds
+from distilvox.ship.runtime import Verifier, Voice
 from distilvox.sound import SAMPLE_RATE, AudioError
 
 
@@ -59,17 +58,17 @@ class Service:
         """
         sound = read_sound(file, max_seconds=self.most_seconds)
         try:
-            voice = self.verifier.examine(sound.wave, bounds=bounds)
+            voice = self.verifier.examine(sound, bounds=bounds)
         except AudioError as error:
             raise AudioError(file, error.reason, remedy="record again, or leave it out") from None
-        quality = voice.quality or measure(sound.wave)
+        assert voice.quality is not None  # of a recording, not of a stored embedding
         told = Recorded(
             name=file.name,
             length=round(len(sound.wave) / SAMPLE_RATE, 2),
-            quality=quality,
-            summary=str(quality),
+            quality=voice.quality,
+            summary=str(voice.quality),
             notes=sound.notes,
-            speech=spans(sound.wave),
+            speech=spans(sound.wave, sound.levels),
             peaks=peaks(sound.wave),
         )
         return Heard(sound.wave, voice, told)
@@ -83,28 +82,17 @@ class Service:
     ) -> Verified:
         """Are two recordings of one speaker?"""
         one, two = self.hear(first), self.hear(second)
-        score, seconds = (
-            self.verifier.score(one.voice.embedding, two.voice.embedding),
-            (one.seconds, two.seconds),
-        )
-        verifier = self.verifier
-        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision, false_accept)
+        decision = self.verifier.compare(one.voice, two.voice, threshold, false_accept)
         return Verified(decision, str(decision), [one.told, two.told])
 
     def verify_person(
         self, file: Held, name: str, threshold: float | None, false_accept: float | None
     ) -> Verified:
         """Is this recording of the person enrolled under this name?"""
-        heard, verifier = self.hear(file), self.verifier
+        heard = self.hear(file)
         with self.opened() as book:
-            known(book, name)
-            person, seconds = book.person(name), (heard.seconds, book.seconds(name))
-        score = cosine(heard.voice.embedding, person.mean)
-        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision, false_accept)
-        if person.count > 1:
-            decision = noted(
-                decision, f"{person.count} recordings enrolled; rates are those of one against one"
-            )
+            person = known(book, name)
+            decision = compare_with(self.verifier, book, person, heard.voice, threshold, false_accept)
         return Verified(decision, str(decision), [heard.told])
 
     def enrol(self, name: str, files: Sequence[Held], force: bool) -> Enrolled:
@@ -114,12 +102,9 @@ class Service:
         recordings = [
             Recording(one.voice.embedding, audio_hash(one.wave), one.seconds, one.told.name) for one in heard
         ]
-        point = self.verifier.card.operating_point
         with self.opened() as book:
             try:
-                done = book.enrol(
-                    name, recordings, threshold=None if point is None else point.threshold, force=force
-                )
+                done = add(self.verifier, book, name, recordings, force=force)
             except UserError as error:
                 if error.exit_code == 1:
                     raise
@@ -132,20 +117,13 @@ class Service:
 
     def identify(self, file: Held, top: int, threshold: float | None) -> Identified:
         """Who of the enrolled is it, and is it anybody at all?"""
-        heard, verifier = self.hear(file), self.verifier
+        heard = self.hear(file)
         with self.opened() as book:
-            if not (enrolled := len(book)):
+            if not len(book):
                 raise Turned(409, "nobody is enrolled yet", remedy="enrol somebody: POST /enrol")
-            people = book.identify(heard.voice.embedding, top)
-            first, score = people[0]
-            seconds = (heard.seconds, book.seconds(first))
-        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision)
-        if decision.false_accept_target is not None:
-            stranger = 1 - (1 - decision.false_accept_target) ** enrolled
-            among = f"a stranger is compared with {enrolled:,} people and passes as one of them"
-            decision = noted(decision, f"{among} in up to {percent(stranger)} of cases")
-        matches = [Match(name, score) for name, score in people]
-        return Identified(matches, decision, str(decision), heard.told)
+            found = nearest(self.verifier, book, heard.voice, top, threshold)
+        matches = [Match(name, score) for name, score in found.people]
+        return Identified(matches, found.decision, str(found.decision), heard.told)
 
     def people(self) -> list[Listed]:
         """Everybody in the book."""
@@ -172,10 +150,10 @@ class Service:
             yield book
 
 
-def known(book: Book, name: str) -> None:
-    """Refuses a name that nobody in the book has, without saying who is in it."""
+def known(book: Book, name: str) -> Person:
+    """The person of this name; one that nobody in the book has is refused, without saying who is in it."""
     try:
-        book.person(name)
+        return book.person(name)
     except UserError as error:
         if error.exit_code == 1:
             raise

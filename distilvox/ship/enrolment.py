@@ -12,10 +12,10 @@ from distilvox.ship import journal
 from distilvox.ship.book import Book
 from distilvox.ship.bookfile import no_book
 from distilvox.ship.decision import Decision, decide_voices, noted, percent, printable
-from distilvox.ship.person import Enrolment, Recording, Space, audio_hash
+from distilvox.ship.person import Enrolment, Person, Recording, Space, audio_hash
 from distilvox.ship.quality import ENROL
 from distilvox.ship.ready import READY, bundle_of, kept_as
-from distilvox.ship.runtime import Verifier, cosine, forced
+from distilvox.ship.runtime import Verifier, Voice, cosine, forced
 from distilvox.ship.samples import sound_of
 from distilvox.sound import AudioError
 
@@ -119,12 +119,16 @@ def enrol_files(
         got="; ".join(refused[:5]),
         remedy="record again, or leave them out; --force enrols what is only poor",
     )
-    point = verifier.card.operating_point
     with Book.open(book, space_of(verifier, model or ""), create=True) as opened:
-        done = opened.enrol(
-            name, recordings, threshold=None if point is None else point.threshold, force=force
-        )
-    return replace(done, poor=tuple(poor))
+        return replace(add(verifier, opened, name, recordings, force=force), poor=tuple(poor))
+
+
+def add(
+    verifier: Verifier, book: Book, name: str, recordings: Sequence[Recording], *, force: bool
+) -> Enrolment:
+    """Enrols recordings in an open book; they fit one another if they pass the verifier's threshold."""
+    point = verifier.card.operating_point
+    return book.enrol(name, recordings, threshold=None if point is None else point.threshold, force=force)
 
 
 def recording_of(verifier: Verifier, file: Path, *, force: bool) -> tuple[Recording, str | None]:
@@ -133,9 +137,9 @@ def recording_of(verifier: Verifier, file: Path, *, force: bool) -> tuple[Record
     Raises:
         AudioError, Refused: it cannot be used, or fails the bounds of `quality.ENROL`.
     """
-    wave = sound_of(file).wave
-    voice = verifier.examine(wave, bounds=ENROL, force=force)
-    return Recording(voice.embedding, audio_hash(wave), voice.seconds or 0.0, file.name), voice.refusal
+    sound = sound_of(file)
+    voice = verifier.examine(sound, bounds=ENROL, force=force)
+    return Recording(voice.embedding, audio_hash(sound.wave), voice.seconds or 0.0, file.name), voice.refusal
 
 
 def verify_person(
@@ -158,16 +162,25 @@ def verify_person(
     with Book.open(book, space_of(verifier)) as opened:
         person = opened.person(name)
         voice = verifier.examine(file, force=force)
-        score, seconds = cosine(voice.embedding, person.mean), (voice.seconds, opened.seconds(name))
-        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision, false_accept)
-        decision = noted(decision, forced(voice, "the recording"))
-        if person.count > 1:
-            decision = noted(
-                decision, f"{person.count} recordings enrolled; rates are those of one against one"
-            )
+        decision = compare_with(verifier, opened, person, voice, threshold, false_accept)
         if keep:
             journal.write(opened, "verify", person.name, Path(file).name, decision)
     return decision
+
+
+def compare_with(
+    verifier: Verifier,
+    book: Book,
+    person: Person,
+    voice: Voice,
+    threshold: float | None = None,
+    false_accept: float | None = None,
+) -> Decision:
+    """Is a voice that of a person of an open book?"""
+    score, seconds = cosine(voice.embedding, person.mean), (voice.seconds, book.seconds(person.name))
+    decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision, false_accept)
+    several = f"{person.count} recordings enrolled; rates are those of one against one"
+    return noted(decision, forced(voice, "the recording"), several if person.count > 1 else "")
 
 
 def identify_file(
@@ -184,19 +197,28 @@ def identify_file(
     book, model = Path(book), None if model is None else Path(model)
     verifier = verifier_for(book, model)
     with Book.open(book, space_of(verifier)) as opened:
-        enrolled = len(opened)
-        require(enrolled > 0, f"nobody is enrolled in {book}", remedy=f"distilvox enrol {book} NAME FILE...")
+        require(
+            len(opened) > 0, f"nobody is enrolled in {book}", remedy=f"distilvox enrol {book} NAME FILE..."
+        )
         voice = verifier.examine(file, force=force)
-        people = opened.identify(voice.embedding, top)
-        first, score = people[0]
-        seconds = (voice.seconds, opened.seconds(first))
-        decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision)
-        decision = noted(decision, forced(voice, "the recording"))
-        if decision.false_accept_target is not None:
-            stranger = 1 - (1 - decision.false_accept_target) ** enrolled
-            among = f"a stranger is compared with {enrolled:,} people and passes as one of them"
-            decision = noted(decision, f"{among} in up to {percent(stranger)} of cases")
+        found = nearest(verifier, opened, voice, top, threshold)
         if keep:
-            who = first if decision.accept else None
-            journal.write(opened, "identify", who, Path(file).name, decision)
+            who = found.people[0][0] if found.decision.accept else None
+            journal.write(opened, "identify", who, Path(file).name, found.decision)
+    return found
+
+
+def nearest(
+    verifier: Verifier, book: Book, voice: Voice, top: int, threshold: float | None = None
+) -> Identified:
+    """Who of the people of an open book, at least one, is nearest to a voice, and is it anybody at all?"""
+    enrolled, people = len(book), book.identify(voice.embedding, top)
+    first, score = people[0]
+    seconds = (voice.seconds, book.seconds(first))
+    decision = decide_voices(verifier.card, score, seconds, threshold, verifier.precision)
+    decision = noted(decision, forced(voice, "the recording"))
+    if decision.false_accept_target is not None:
+        stranger = 1 - (1 - decision.false_accept_target) ** enrolled
+        among = f"a stranger is compared with {enrolled:,} people and passes as one of them"
+        decision = noted(decision, f"{among} in up to {percent(stranger)} of cases")
     return Identified(tuple(people), decision)

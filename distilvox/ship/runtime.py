@@ -21,7 +21,7 @@ from distilvox.ship.decision import Decision, decide_voices, noted
 from distilvox.ship.gate import check_voice
 from distilvox.ship.quality import VERIFY, Bounds, Quality, measure
 from distilvox.ship.samples import Source, sound_of, windows
-from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, seconds_of_sound
+from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, Sound, seconds_of_sound
 
 EMBEDDING = ".npz"
 """The extension of a stored embedding; `verify` takes such a file in place of a recording."""
@@ -149,14 +149,14 @@ class Verifier:
             AudioError, Refused: as for `embed`.
         """
         lengths = self.card.speech.get(self.precision)
-        if not isinstance(source, np.ndarray) and Path(source).suffix == EMBEDDING:
+        if not isinstance(source, np.ndarray | Sound) and Path(source).suffix == EMBEDDING:
             held, seconds = self.load_voice(source)
             embedding, reason = check_voice(
                 source, None, lambda: held, lengths=lengths, bounds=bounds, force=force
             )
             return Voice(embedding, seconds, None, refusal=reason)
         sound = sound_of(source, sample_rate)
-        quality = measure(sound.wave)
+        quality = measure(sound.wave, sound.levels)
         embedding, reason = check_voice(
             source, quality, lambda: self.run(sound.wave), lengths=lengths, bounds=bounds, force=force
         )
@@ -200,10 +200,14 @@ class Verifier:
             allowed="-1 … 1",
         )
         one, two = self.examine(first, force=force), self.examine(second, force=force)
-        score = self.score(one.embedding, two.embedding)
-        decision = decide_voices(
-            self.card, score, (one.seconds, two.seconds), threshold, self.precision, false_accept
-        )
+        return self.compare(one, two, threshold, false_accept)
+
+    def compare(
+        self, one: Voice, two: Voice, threshold: float | None = None, false_accept: float | None = None
+    ) -> Decision:
+        """Are two voices of one speaker? The thresholds are those of `verify`."""
+        score, seconds = self.score(one.embedding, two.embedding), (one.seconds, two.seconds)
+        decision = decide_voices(self.card, score, seconds, threshold, self.precision, false_accept)
         return noted(decision, forced(one, "the first recording"), forced(two, "the second recording"))
 
     def save_embedding(self, path: Path | str, embedding: np.ndarray, seconds: float | None = None) -> None:

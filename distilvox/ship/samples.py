@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from distilvox.audio import read_sound
 from distilvox.errors import require
 from distilvox.sound import MIN_SECONDS, SAMPLE_RATE, AudioError, Levels, Sound, check_speech
 
-Source = Path | str | np.ndarray
-"""A path to a recording, or its samples."""
+Source = Path | str | np.ndarray | Sound
+"""A path to a recording, its samples, or what `sound_of` made of them."""
 
 LONGEST_SECONDS = 300  # longer ones are embedded in windows: three hours at once take ten gigabytes
 
@@ -22,7 +23,7 @@ MEMORY = "samples in memory"
 
 def named(source: Source) -> Path | str:
     """What messages call a source."""
-    return MEMORY if isinstance(source, np.ndarray) else source
+    return MEMORY if isinstance(source, np.ndarray | Sound) else source
 
 
 def windows(wave: np.ndarray) -> list[np.ndarray]:
@@ -34,14 +35,16 @@ def sound_of(source: Source, sample_rate: int = SAMPLE_RATE) -> Sound:
     """A recording, judged as a corpus judges it: its wave, float32 [N] at 16 kHz, and what was done to get it.
 
     Args:
-        source: a path, or samples [N]: floats in [-1, 1] or signed integers.
+        source: a path, or samples [N]: floats in [-1, 1] or signed integers; a `Sound` comes back as it is.
         sample_rate: of the samples, Hz; a file states its own.
     """
+    if isinstance(source, Sound):
+        return source
     sound = _of_samples(source, sample_rate) if isinstance(source, np.ndarray) else read_sound(source)
     if (count := len(windows(sound.wave))) == 1:
         return sound
     said = f"long: {len(sound.wave) / SAMPLE_RATE:,.0f} s, the mean over {count} windows"
-    return Sound(sound.wave, (*sound.notes, said))
+    return replace(sound, notes=(*sound.notes, said))
 
 
 def samples(wave: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -71,5 +74,4 @@ def _of_samples(wave: np.ndarray, sample_rate: int) -> Sound:
         wave = soxr.resample(wave, sample_rate, SAMPLE_RATE, quality="HQ").clip(-1, 1)
     if len(wave) < round(MIN_SECONDS * SAMPLE_RATE):
         raise AudioError(noun, f"too short: {seconds:.2f} s, at least {MIN_SECONDS:.2f} s")
-    check_speech(wave, noun)
-    return Sound(np.ascontiguousarray(wave), treatment.notes)
+    return Sound(np.ascontiguousarray(wave), treatment.notes, check_speech(wave, noun))
