@@ -10,7 +10,7 @@ import pytest
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError
 from distilvox.evaluation.codecs import CODECS, through
-from distilvox.evaluation.conditions import Heard, conditions
+from distilvox.evaluation.conditions import Changed, conditions
 from distilvox.views.bank import Bank, synthetic_bank
 from tests.making import make_corpus, make_trials
 from tests.running import refused, succeed
@@ -25,7 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def heard(corpus: Corpus, name: str, index: int = 0, bank: Bank = BANK) -> np.ndarray:
     (condition,) = conditions(bank, [name])
-    return Heard(corpus, condition).wave(index).astype(np.float64)
+    return Changed(corpus, condition).wave(index).astype(np.float64)
 
 
 def level(wave: np.ndarray) -> float:
@@ -51,7 +51,7 @@ def test_a_room_is_the_convolution_with_one_of_the_bank(corpus: Corpus) -> None:
 
 def test_cut_speech_is_its_beginning(corpus: Corpus) -> None:
     (condition,) = conditions(BANK, ["first 1 s"])
-    cut = Heard(corpus, condition)
+    cut = Changed(corpus, condition)
     assert cut.samples.max() <= 16_000
     for index in range(len(corpus)):
         assert len(cut.wave(index)) == cut.samples[index] == min(16_000, corpus.samples[index])

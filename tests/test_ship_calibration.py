@@ -46,8 +46,12 @@ def test_thresholds_hold_what_they_state(done: Calibrated) -> None:
             assert one.low * 0.7 <= one.rate <= one.high * 1.4
             assert one.false_accept == pytest.approx(one.rate, rel=0.6)
     told = {(one.seconds, one.rate): one for one in done.calibration.thresholds}
-    assert told[(1.0, 0.01)].miss > told[(5.0, 0.01)].miss > told[(None, 0.01)].miss  # type: ignore[operator]
-    assert told[(1.0, 0.001)].threshold > told[(1.0, 0.01)].threshold  # type: ignore[operator]
+    missed = [told[seconds, 0.01].miss or 0.0 for seconds in (1.0, 5.0, None)]
+    assert missed[0] > missed[1] > missed[2] > 0
+    strict, usual = (told[1.0, rate].threshold for rate in (0.001, 0.01))
+    assert strict is not None
+    assert usual is not None
+    assert strict > usual
 
 
 def test_too_few_trials_are_no_number(done: Calibrated, trials: Scored) -> None:
@@ -134,7 +138,9 @@ def test_a_decision_states_ratio_probability_and_the_threshold_of_its_duration(d
     assert "log-likelihood ratio +" in str(long)
     assert "the threshold is the one for 6 s or more of sound" in str(long)
     strict = decide_voices(held, 0.5, (7.0, 9.0), None, "float32", 0.001)
-    assert strict.threshold > long.threshold  # type: ignore[operator]
+    assert strict.threshold is not None
+    assert long.threshold is not None
+    assert strict.threshold > long.threshold
     with pytest.raises(
         UserError, match=r"no thresholds were set for this false-accept rate[\s\S]*0\.01, 0\.001"
     ):

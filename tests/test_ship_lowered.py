@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from distilvox.errors import UserError
+from distilvox.evaluation.embed import one_by_one
 from distilvox.evaluation.judge import Judge
 from distilvox.evaluation.metrics import eer
 from distilvox.evaluation.score import cosine_scores
-from distilvox.ship.lowered import MOST_FLIPS, check, compare, embeddings_of, faults
+from distilvox.ship.lowered import MOST_FLIPS, check, compare, faults
 from distilvox.ship.readme import lowered_line
 from tests.making import make_corpus, make_trials
 
@@ -77,6 +78,6 @@ def test_a_model_without_errors_may_make_none(judge: Judge) -> None:
 
 
 def test_embeddings_are_of_the_trials_utterances(judge: Judge, tmp_path: Path) -> None:
-    found = embeddings_of(lambda wave: np.array([len(wave), np.abs(wave).max()]), judge)
+    found = judge.embed(one_by_one(lambda wave: np.array([len(wave), np.abs(wave).max()])))
     np.testing.assert_array_equal(found[:, 0], judge.corpus.samples[judge.rows])
     assert found[:, 1].max() <= 1

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from distilvox.cli.embedding import embed_trials
-from distilvox.evaluation.conditions import Heard, conditions
+from distilvox.evaluation.conditions import Changed, conditions
 from distilvox.evaluation.evaluate import Evaluation
 from distilvox.evaluation.judge import Judge
 from distilvox.views.bank import load_bank
@@ -30,7 +30,7 @@ def judge_conditions(
     found = {}
     for condition in conditions(load_bank(noise, rooms)):
         embeddings = embed_trials(
-            judge, f"{model}, {condition.name}", embed, device, Heard(judge.corpus, condition)
+            judge, f"{model}, {condition.name}", embed, device, Changed(judge.corpus, condition)
         )
         found[condition.name] = judge.judge(embeddings, replicates=replicates)
     return found

@@ -14,7 +14,7 @@ from distilvox.console import progress, say
 from distilvox.corpus.labels import labelled
 from distilvox.corpus.store import Corpus
 from distilvox.errors import UserError, require
-from distilvox.evaluation.embed import Speech, embed_corpus
+from distilvox.evaluation.embed import Speech, embed_corpus, one_by_one
 from distilvox.evaluation.judge import Judge
 from distilvox.evaluation.norm import speaker_means
 from distilvox.models.runfolder import CONFIG, load_student
@@ -82,7 +82,7 @@ def embedder(
     if (folder / CARD).exists():
         refuse_seen_by_bundle(judge, folder)
         verifier = Verifier.load(folder, threads=torch.get_num_threads(), precision=precision)
-        return lambda waves: torch.from_numpy(np.stack([verifier.run(wave) for wave in waves.cpu().numpy()]))
+        return one_by_one(verifier.run)
     if (folder / CONFIG).exists():
         run = load_student(folder, device)
         if judge is not None:

@@ -137,13 +137,13 @@ def embed(
     from distilvox.ship.runtime import Verifier
     from distilvox.ship.verify import embed_files, embedding_names
 
-    if bundle.is_file() or model is not None:
-        bundle, files = bundle_of(model), (bundle, *files)
+    lone = bundle.is_file() or model is not None  # no bundle stands before the files
+    source, files = (model, (bundle, *files)) if lone else (bundle, files)
     require(bool(files), "nothing to embed", allowed="one or more files")
     names = embedding_names(files) if out_folder is not None else {}
     failed = 0
     with nullcontext() if out_folder is None else alone(out_folder, inside=True), progress() as bar:
-        verifier = Verifier.load(bundle_of(bundle), threads=threads, precision=precision)
+        verifier = Verifier.load(bundle_of(source), threads=threads, precision=precision)
         task = bar.add_task("embedding", total=len(files), note="")
         for item in embed_files(verifier, files, force=force):
             bar.advance(task)
@@ -233,7 +233,7 @@ def verify(
                 not bundle.is_dir(), "verify compares two files", got=f"one, with {bundle}",
                 remedy="give A B, BUNDLE A B, or --as NAME BOOK FILE",
             )  # fmt: skip
-            bundle, a, b = bundle_of(model), bundle, a
+            source, first, second = model, bundle, a
         else:
             require(
                 model is None,
@@ -241,10 +241,11 @@ def verify(
                 got="--model too",
                 remedy="leave one out",
             )
+            source, first, second = bundle, a, b
         decision = verify_files(
-            bundle_of(bundle),
-            a,
-            b,
+            bundle_of(source),
+            first,
+            second,
             threshold=threshold,
             false_accept=false_accept,
             precision=precision or "float32",

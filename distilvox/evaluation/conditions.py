@@ -41,7 +41,7 @@ class Condition:
     seconds: float | None = None
 
 
-class Heard:
+class Changed:
     """A corpus as it is heard under a condition; see `embed.Speech`."""
 
     def __init__(self, corpus: Speech, condition: Condition) -> None:

@@ -29,6 +29,11 @@ class Speech(Protocol):
     def wave(self, index: int) -> np.ndarray: ...
 
 
+def one_by_one(embed: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensor], Tensor]:
+    """What embeds one wave, float32 [N] → [D], as what embeds a batch: [B, N] → [B, D]."""
+    return lambda waves: torch.from_numpy(np.stack([embed(wave) for wave in waves.cpu().numpy()]))
+
+
 def equal_length_batches(
     lengths: Int[np.ndarray, " n"], most_samples: int
 ) -> Iterator[Int[np.ndarray, " B"]]:

@@ -17,8 +17,7 @@ from distilvox.serve.app import make_app
 from distilvox.serve.service import Service
 from distilvox.serve.settings import Settings
 from distilvox.ship.book import Book
-from distilvox.ship.enrolment import space_of, verifier_for
-from distilvox.ship.ready import READY
+from distilvox.ship.enrolment import model_to_begin, space_of, verifier_for
 
 BACKLOG = 512
 """Connections that the system keeps until they are accepted."""
@@ -73,10 +72,9 @@ def opened(
         book: of people; made where there is none. None: one that is forgotten at the end.
         precision: "float32" or "int8"; None: the book's own, float32 without one.
     """
-    if bundle is None and (book is None or not book.exists()):
-        bundle = Path(READY)
     with tempfile.TemporaryDirectory(prefix="distilvox-serve-") as folder:
         people = book or Path(folder) / "people.book"
+        bundle = model_to_begin(people, bundle)
         verifier = verifier_for(people, bundle, precision)
         Book.open(people, space_of(verifier, bundle or ""), create=True).close()
         yield make_app(Service(verifier, people, settings.most_seconds), settings, keeps=book is not None)

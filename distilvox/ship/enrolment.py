@@ -77,6 +77,11 @@ def verifier_for(book: Path, model: Path | None, precision: str | None = None) -
     return Verifier.load(bundle_of(model), precision=precision or "float32")
 
 
+def model_to_begin(book: Path, model: Path | None) -> Path | None:
+    """The model that is given; for a book that is still to be made the ready student, if none is."""
+    return Path(READY) if model is None and not book.exists() else model
+
+
 def enrol_files(
     book: Path | str,
     name: str,
@@ -101,8 +106,7 @@ def enrol_files(
     """
     book, model = Path(book), None if model is None else Path(model)
     require(len(files) > 0, "nothing to enrol", allowed="one recording or more")
-    if model is None and not book.exists():
-        model = Path(READY)
+    model = model_to_begin(book, model)
     verifier = verifier_for(book, model, precision)
     recordings, poor, refused = [], [], []
     for file in map(Path, files):

@@ -15,6 +15,7 @@ import torch
 
 from distilvox import __version__
 from distilvox.errors import UserError, require
+from distilvox.evaluation.embed import one_by_one
 from distilvox.evaluation.judge import Judge
 from distilvox.files import (
     atomic_folder,
@@ -33,7 +34,7 @@ from distilvox.seal import sealed
 from distilvox.ship import card as names
 from distilvox.ship.card import Card, OperatingPoint
 from distilvox.ship.lengths import Lengths, measure_lengths
-from distilvox.ship.lowered import check, compare, embeddings_of
+from distilvox.ship.lowered import check, compare
 from distilvox.ship.parity import check_parity
 from distilvox.ship.quantize import quantize, session_of
 from distilvox.ship.readme import render
@@ -102,7 +103,7 @@ def _export(
         if judge is not None:
             judge.refuse_training_speakers(set(speakers), "among those of the run")
             full, lowered = (
-                embeddings_of(session_of(folder / name), judge) for name in (names.MODEL, names.MODEL_INT8)
+                judge.embed(one_by_one(session_of(folder / name))) for name in (names.MODEL, names.MODEL_INT8)
             )
             found = compare(full, lowered, judge, operating_point.threshold if operating_point else None)
             note = "; ".join(filter(None, (int8["note"], check(found, force=force))))

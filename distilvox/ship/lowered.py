@@ -6,7 +6,6 @@ turn. A model that loses more than `MOST_LOSS`, or turns more decisions than `MO
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,6 @@ MOST_FLIPS = {"target": 0.03, "non_target": 0.005}
 """Share of the trials of each class whose decision at the threshold is another one in 8 bits."""
 
 PRIORS = (0.01, 0.05)
-
-Embed = Callable[[np.ndarray], np.ndarray]
-
-
-def embeddings_of(embed: Embed, judge: Judge) -> np.ndarray:
-    """Embeddings [U, D] of the trials' utterances, by samples [N] → embedding [D]."""
-    return np.stack([embed(judge.corpus.wave(int(row)).astype(np.float32) / 32768) for row in judge.rows])
 
 
 def compare(full: np.ndarray, lowered: np.ndarray, judge: Judge, threshold: float | None) -> dict[str, Any]:
